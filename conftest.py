@@ -1,0 +1,20 @@
+"""What the tests of `tests/` and the examples in the docstrings of `src/` share."""
+
+import os
+
+if os.environ.get("PYTEST_XDIST_WORKER"):  # one BLAS thread per worker, set before NumPy loads
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+import numpy as np
+import pytest
+
+import rushlight
+
+
+@pytest.fixture(autouse=True)
+def _names_in_docstring_examples(request: pytest.FixtureRequest) -> None:
+    """Examples in docstrings know `torch` and `np`."""
+    if isinstance(request.node, pytest.DoctestItem):
+        namespace = request.getfixturevalue("doctest_namespace")
+        namespace.update(torch=rushlight, np=np)

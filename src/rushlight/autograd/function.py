@@ -1,0 +1,262 @@
+"""Operations of the user's own: `Function` with a forward and a backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.errors import InplaceError, ShapeError
+from rushlight.modes import no_grad, state
+from rushlight.spec import Spec
+from rushlight.tape import Node, Port, Variable, freed_error, make_view, needs_grad, revive, wrap
+from rushlight.tensor import Tensor
+
+
+class FunctionNode(Node):
+    """The node of one call of a user's `Function`."""
+
+    __slots__ = ("context", "function")
+    context: Any
+    function: Any
+
+    def pull(self, g: Any) -> Sequence[Any]:
+        return self._run(g, lambda t: None if t is None else t._data)
+
+    def pull_graph(self, g: Any) -> Sequence[Any]:
+        return self._run(g, lambda t: t)
+
+    def _run(self, g: Any, unwrap: Callable[[Any], Any]) -> list[Any]:
+        given = tuple(g) if isinstance(g, (tuple, list)) else (g,)
+        tensors = tuple(None if x is None else x if isinstance(x, Variable) else wrap(np.asarray(x)) for x in given)
+        returned = self.function.backward(self.context, *tensors)
+        grads = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        extra = grads[len(self.edges) :]
+        if len(grads) < len(self.edges) or any(x is not None for x in extra):
+            raise RuntimeError(
+                f"function {self.name()} returned an incorrect number of gradients (expected {len(self.edges)}, got {len(grads)})"
+            )
+        return [self._checked(i, x, edge, unwrap) for i, (x, edge) in enumerate(zip(grads, self.edges, strict=False))]
+
+    def _checked(self, i: int, x: Any, edge: Any, unwrap: Callable[[Any], Any]) -> Any:
+        if x is None or edge is None:
+            return None
+        if not isinstance(x, Variable):
+            raise TypeError(
+                f"{self.name()}.backward: expected Tensor or None as gradient {i}, but got {type(x).__name__}"
+            )
+        spec = self.specs[i]
+        if x._data.shape != spec.shape:
+            try:
+                x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
+            except (ShapeError, ValueError):
+                raise ShapeError(
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(x._data.shape)} but "
+                    f"expected shape compatible with {list(spec.shape)}"
+                ) from None
+        if x._data.dtype != spec.dtype:
+            x = x.to(Tensor._make_subclass(Tensor, wrap(np.empty(0, spec.dtype))).dtype)  # type: ignore[attr-defined]
+        return unwrap(x)
+
+    def release(self) -> None:
+        self.context._release()
+
+
+class FunctionCtx:
+    """What `forward` leaves for `backward`: attributes, and tensors through `save_for_backward`."""
+
+    def __init__(self) -> None:
+        self._to_save: tuple[Any, ...] = ()
+        self._saved: list[Any] | None = []
+        self._node: Any = None
+        self._dirty: tuple[Any, ...] = ()
+        self._fixed: tuple[Any, ...] = ()
+        self.materialize_grads = True
+        self.needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for the backward: checked for in-place changes, freed after the walk."""
+        self._to_save = tensors
+
+    save_for_forward = save_for_backward
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Say which inputs the forward changed in place."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Say which outputs have no gradient."""
+        self._fixed = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether missing gradients arrive as zeros (the default) or as None."""
+        self.materialize_grads = value
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The tensors given to `save_for_backward`."""
+        if self._saved is None:
+            raise freed_error()
+        return tuple(self._revived(entry) for entry in self._saved)
+
+    saved_variables = saved_tensors
+
+    def _revived(self, entry: Any) -> Any:
+        if entry is None:
+            return None
+        tensor, port, data, version, count, unpack = entry
+        if unpack is not None:
+            return unpack(tensor)
+        if version is not None and version[0] != count:
+            raise InplaceError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"[{list(data.shape)}] is at version {version[0]}; expected version {count} instead."
+            )
+        if port is None:
+            return tensor
+        edge = self._node if port < 0 else Port(self._node, port)
+        return revive(data, edge, version)
+
+    def _keep(self, outputs: Sequence[Any]) -> None:
+        kept: list[Any] = []
+        for t in self._to_save:
+            if t is None:
+                kept.append(None)
+                continue
+            if not isinstance(t, Variable):
+                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+            which = next((i for i, o in enumerate(outputs) if o is t), None)
+            count = t._version[0] if t._version else 0
+            if state.saved_hooks:
+                pack, unpack = state.saved_hooks[-1]
+                kept.append((pack(t), None, t._data, None, 0, unpack))
+            elif which is None or self._node is None:
+                kept.append((t, None, t._data, t._version, count, None))
+            else:
+                kept.append((None, which if len(outputs) > 1 else -1, t._data, t._version, count, None))
+        self._saved = kept
+        self._to_save = ()
+
+    def _release(self) -> None:
+        if self._saved:
+            self._saved = None
+
+
+class _FunctionMeta(type):
+    _node_class: Any
+
+    def __init__(cls, name: str, bases: Any, namespace: Any) -> None:
+        super().__init__(name, bases, namespace)
+        cls._node_class = type(name + "Backward", (FunctionNode,), {"__slots__": ()})
+
+
+class Function(FunctionCtx, metaclass=_FunctionMeta):
+    """Base of operations with a backward of the user's own; call them through `apply`.
+
+    Examples
+    --------
+    >>> class Exp(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, i):
+    ...         result = i.exp()
+    ...         ctx.save_for_backward(result)
+    ...         return result
+    ...     @staticmethod
+    ...     def backward(ctx, grad_output):
+    ...         (result,) = ctx.saved_tensors
+    ...         return grad_output * result
+    >>> x = torch.tensor(0.0, requires_grad=True)
+    >>> Exp.apply(x).backward()
+    >>> x.grad
+    tensor(1.)
+    """
+
+    setup_context: Any = None
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """The computation; with `ctx` first unless `setup_context` is defined."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Gradients of the inputs from those of the outputs."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
+            "them on the class itself. Instantiating an autograd function will raise an error in a future version."
+        )
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward and record the call."""
+        context = FunctionCtx()
+        tensors = [a for a in args if isinstance(a, Variable)]
+        recording = state.grad and needs_grad(tensors)
+        context.needs_input_grad = tuple(isinstance(a, Variable) and a._node is not None for a in args)
+        with no_grad():
+            if cls.setup_context is not None:
+                result = cls.forward(*args, **kwargs)
+                cls.setup_context(context, args, result)
+            else:
+                result = cls.forward(context, *args, **kwargs)
+        outputs = list(result) if isinstance(result, tuple) else [result]
+        outputs = [_distinct(o, args, context, recording) for o in outputs]
+        if recording:
+            _record(cls, context, args, outputs)
+        context._keep(outputs)
+        return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+
+
+def _distinct(output: Any, args: Sequence[Any], context: FunctionCtx, recording: bool) -> Any:
+    """An output that is one of the inputs, or a view made under no_grad, becomes a tensor of its own."""
+    if not isinstance(output, Variable) or any(output is d for d in context._dirty):
+        return output
+    if any(output is a for a in args):
+        return make_view(output, None, {}, output._data, None, None)
+    if recording and output._node is not None:
+        return output.detach()  # type: ignore[attr-defined]
+    return output
+
+
+def _record(cls: Any, context: FunctionCtx, args: Sequence[Any], outputs: Sequence[Any]) -> None:
+    node = object.__new__(cls._node_class)
+    node.edges = tuple(a._node if isinstance(a, Variable) else None for a in args)
+    node.specs = tuple(Spec(a._data.shape, a._data.dtype) if isinstance(a, Variable) else None for a in args)
+    node.saved = node.versions = ()
+    node.where = node.hooks = None
+    node.context = context
+    node.function = cls
+    tensors = [o for o in outputs if isinstance(o, Variable)]
+    node.out_specs = tuple(Spec(o._data.shape, o._data.dtype) for o in tensors)
+    differentiable = [t for t in tensors if t._data.dtype.kind in "fcV" and not any(t is f for f in context._fixed)]
+    for i, t in enumerate(tensors):
+        if any(t is d for d in differentiable):
+            t._node = node if len(tensors) == 1 else Port(node, i)
+            if not any(t is d for d in context._dirty):
+                t._view = None
+    context._node = node
+
+
+def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a backward whose gradients cannot be differentiated again."""
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        with no_grad():
+            return fn(ctx, *grads)
+
+    return backward
+
+
+class InplaceFunction(Function):
+    """`Function` with an `inplace` flag, as PyTorch has it."""
+
+
+NestedIOFunction = Function

@@ -1,0 +1,95 @@
+"""The command line: what a command is, and the commands `info` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+
+from rushlight.torch_alias import install_as_torch
+from rushlight.utils.collect_env import get_pretty_env_info
+from rushlight.version import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: `add_arguments` declares its options, `run` receives them and returns the exit status."""
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def main(commands: Sequence[Command], arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (default: the process's) name; without one, show what there is."""
+    parser = argparse.ArgumentParser(prog="rushlight", description="Deep learning with PyTorch's API, in Python.")
+    parser.add_argument("--version", action="version", version=f"rushlight {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in commands:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        print(get_pretty_env_info(), end="\n\n")
+        parser.print_help()
+        return 0
+    status: int = chosen.run(chosen)
+    return status
+
+
+def show_info(arguments: argparse.Namespace) -> int:
+    """Print versions, CPU features, threads and devices."""
+    print(get_pretty_env_info())
+    return 0
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `rushlight run`."""
+    parser.add_argument("script", type=Path, help="a Python program that says `import torch`")
+    parser.add_argument("args", nargs=argparse.REMAINDER, help="passed to the program")
+
+
+def run_script(arguments: argparse.Namespace) -> int:
+    """Run a program as `python script.py args` would, with `torch` being Rushlight."""
+    script: Path = arguments.script
+    try:
+        source = script.read_bytes()
+    except OSError as error:
+        print(f"rushlight run: {error}", file=sys.stderr)
+        return 2
+    main_module = ModuleType("__main__")  # multiprocessing finds the program through this module
+    main_module.__file__ = str(script)
+    main_module.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main_module
+    sys.argv = [str(script), *arguments.args]
+    sys.path[0] = str(script.resolve().parent)
+    install_as_torch()
+    try:
+        execute(source, script, main_module)
+    except Exception as error:
+        trace = without_our_frames(error.__traceback__)
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        return 1
+    return 0
+
+
+def execute(source: bytes, script: Path, main_module: ModuleType) -> None:
+    """Compile and run the program in its module."""
+    code: CodeType = compile(source, str(script), "exec", dont_inherit=True)
+    exec(code, main_module.__dict__)
+
+
+def without_our_frames(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the program's own first line on, as if Python had run it."""
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+INFO = Command("info", "print versions, CPU features, threads and devices", show_info)
+RUN = Command("run", "run a program that says `import torch` on Rushlight", run_script, add_run_arguments)

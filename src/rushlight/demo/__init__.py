@@ -1,0 +1,1 @@
+"""`rushlight demo`: a small convolutional network learns to read real handwritten digits."""

@@ -1,0 +1,77 @@
+"""Exceptions, and the one builder of their messages.
+
+`str(error)` is the sentence PyTorch users match on. What helps beyond it (expected, received, the fix, the
+user's line) travels as a note of the exception, so tracebacks show it below the message and programs that
+compare or print the message see PyTorch's.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+PACKAGE = str(Path(__file__).parent)
+
+
+class ShapeError(RuntimeError, ValueError):
+    """Sizes that do not fit together."""
+
+
+class DTypeError(RuntimeError, TypeError):
+    """A dtype that an operation does not take."""
+
+
+class DeviceError(RuntimeError):
+    """A device that is not there, or operands on different devices."""
+
+
+class InplaceError(RuntimeError):
+    """A value that autograd kept was overwritten, or may not be."""
+
+
+class GradientError(RuntimeError):
+    """A gradient was asked for that does not exist."""
+
+
+class TraceError(RuntimeError):
+    """Something that a traced function cannot do."""
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def user_line() -> str | None:
+    """`file:line` of the innermost frame outside this package, with its source text left to the traceback."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+def explain(error: E, **rows: object) -> E:
+    """Attach aligned rows (`expected=`, `received=`, `fix=` ...) to `error` as a note, and return it.
+
+    Examples
+    --------
+    >>> error = explain(ShapeError("sizes differ"), expected=[2, 3], received=[3, 2], fix="x.T has shape [2, 3]")
+    >>> str(error)
+    'sizes differ'
+    >>> print(error.__notes__[0].splitlines()[0])
+      expected   [2, 3]
+    """
+    shown = {name: value for name, value in rows.items() if value is not None}
+    line = user_line()
+    if line is not None:
+        shown["at"] = line
+    width = max((len(name) for name in shown), default=0)
+    error.add_note("\n".join(f"  {name:<{width}}   {_text(value)}" for name, value in shown.items()))
+    return error
+
+
+def _text(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

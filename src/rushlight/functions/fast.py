@@ -1,0 +1,198 @@
+"""Specialised callers of elementwise ops: the same result as `tape.record`, without its general bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
+from rushlight.modes import ACTIVE, state
+from rushlight.ops.kinds import Elementwise
+from rushlight.tape import Node, Variable, caller, node_class, record, sync, wrap
+from rushlight.spec import Spec
+
+ndarray = np.ndarray
+_new = object.__new__
+_INEXACT = frozenset(NP_FLOATING | NP_COMPLEX) - NP_HALF
+_ANY = _INEXACT | NP_INTEGER | {np.dtype(np.bool_)}
+NUMBERS = (int, float, bool, complex)
+
+
+def operand(x: Any, name: str, position: int = 1) -> Any:
+    """`x` as an operand: a tensor, a Python number, or PyTorch's TypeError."""
+    if isinstance(x, Variable) or type(x) in NUMBERS or hasattr(x, "op_rank"):
+        return x
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, NUMBERS):
+        return x + 0
+    which = "input" if position == 1 else "other"
+    raise TypeError(
+        f"{name}(): argument '{which}' (position {position}) must be Tensor, not {type(x).__name__}"
+    )
+
+
+def needs_tensor(x: Any, name: str) -> Any:
+    """`x`, which must be a tensor."""
+    if isinstance(x, Variable):
+        return x
+    raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+
+
+def unary(op: Elementwise) -> Callable[..., Any]:
+    """`f(input, *, out=None)` of an op on one tensor."""
+    ufunc = op.ufunc
+    allowed = _INEXACT if op.result == "float" else _ANY
+    node_type = node_class(op)
+    simple = op.saved_plan in ((), (("input", 0),), (("out", 0),))
+    keeps = op.saved_plan[0][0] if op.saved_plan else ""
+    fast = ufunc is not None and simple and op.result != "bool"
+
+    def call(input: Any, *, out: Any = None) -> Any:
+        if out is not None:
+            return store(record(op, (needs_tensor(input, op.name),), {**op.defaults}), out)
+        if not fast or ACTIVE or not isinstance(input, Variable):
+            return record(op, (needs_tensor(input, op.name),), {**op.defaults})
+        x = input._data
+        if type(x) is not ndarray or x.dtype not in allowed:
+            return record(op, (input,), {})
+        r = ufunc(x)
+        t = wrap(r if type(r) is ndarray else np.asarray(r))
+        if input._view is not None:
+            sync(input)
+        edge = input._node
+        if edge is not None and state.grad and op.differentiable and x.dtype.kind in "fc":
+            node = _new(node_type)
+            node.edges = (edge,)
+            node.hooks = node.where = node.out_specs = node.specs = None
+            if keeps == "input":
+                node.saved = (x,)
+                node.versions = ((0, input._version, input._version[0] if input._version else 0),)
+                node.where = caller()
+            elif keeps == "out":
+                node.saved = (t._data,)
+                node.versions = ((0, t._version, 0),)
+                node.where = caller()
+            else:
+                node.saved = node.versions = ()
+            t._node = node
+        return t
+
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__ = op.__doc__
+    return call
+
+
+def binary(op: Elementwise) -> Callable[..., Any]:
+    """`f(input, other)` of an op on two operands, each a tensor or a number."""
+    ufunc = op.ufunc
+    fast = ufunc is not None and "out" not in op.saved_names
+    allowed = _INEXACT if op.result == "float" else _ANY
+    differentiable = op.differentiable
+    node_type = node_class(op)
+    # (which operand, used by the gradient of which operand) of each kept value
+    plan = tuple((key, op.slot_users[s]) for s, (_, key) in enumerate(op.saved_plan)) if fast else ()
+
+    def call(input: Any, other: Any) -> Any:
+        if ACTIVE or not fast:
+            return record(op, (operand(input, op.name), operand(other, op.name, 2)), {**op.defaults})
+        try:
+            x = input._data
+            if isinstance(other, Variable):
+                y = other._data
+                if x.dtype is not y.dtype or x.dtype not in allowed:
+                    return record(op, (input, other), {})
+                edge = other._node if other._view is None else synced(other)
+            else:
+                if type(other) is not float and type(other) is not int or x.dtype not in _INEXACT:
+                    return record(op, (input, operand(other, op.name, 2)), {})
+                y = other
+                edge = None
+            r = ufunc(x, y)
+        except (ValueError, AttributeError):
+            return record(op, (operand(input, op.name), operand(other, op.name, 2)), {})
+        t = wrap(r if type(r) is ndarray else np.asarray(r))
+        edges = (input._node if input._view is None else synced(input), edge)
+        if differentiable and (edges[0] is not None or edge is not None) and state.grad:
+            if x.dtype.kind not in "fc":
+                return t
+            t._node = _binary_node(node_type, edges, plan, input, other, x, y, t._data)
+        return t
+
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__ = op.__doc__
+    return call
+
+
+def synced(t: Any) -> Any:
+    """The node of a view, made anew if its storage changed."""
+    sync(t)
+    return t._node
+
+
+def _binary_node(
+    node_type: type[Node], edges: tuple[Any, Any], plan: Any, input: Any, other: Any, x: Any, y: Any, out: Any
+) -> Node:
+    node = _new(node_type)
+    node.edges = edges
+    node.hooks = node.where = node.out_specs = None
+    shape = out.shape
+    if x.shape == shape and (edges[1] is None or y.shape == shape):
+        node.specs = None
+    else:
+        node.specs = (Spec(x.shape, x.dtype), None if edges[1] is None else Spec(y.shape, y.dtype))
+    if not plan:
+        node.saved = node.versions = ()
+        return node
+    saved: list[Any] = []
+    versions = []
+    for slot, (which, users) in enumerate(plan):
+        if edges[0] is None and 0 in users and 1 not in users or edges[1] is None and 1 in users and 0 not in users:
+            saved.append(None)
+            continue
+        kept, source = (x, input) if which == 0 else (y, other)
+        saved.append(kept)
+        if isinstance(source, Variable):
+            version = source._version
+            versions.append((slot, version, version[0] if version else 0))
+    node.saved = tuple(saved)
+    node.versions = tuple(versions)
+    if versions:
+        node.where = caller()
+    return node
+
+
+def store(result: Any, out: Any) -> Any:
+    """Write `result` into the tensor given as `out=`, resized where it is empty as PyTorch does."""
+    if out._data.shape != result._data.shape:
+        out._data = np.empty(result._data.shape, out._data.dtype)
+    if out._data.dtype.kind in "iub" and result._data.dtype.kind in "fc":
+        names = {"f": "Float", "c": "ComplexFloat", "i": "Long", "u": "Byte", "b": "Bool"}
+        raise RuntimeError(
+            f"result type {names[result._data.dtype.kind]} can't be cast to the desired output type {names[out._data.dtype.kind]}"
+        )
+    out._data[...] = result._data
+    if out._version is not None:
+        out._version[0] += 1
+    return out
+
+
+def with_out(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function PyTorch's `out=`: the result is written into that tensor (or tuple of tensors)."""
+
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if out is None:
+            return result
+        if isinstance(out, (tuple, list)):
+            for r, o in zip(result, out, strict=True):
+                store(r, o)
+            return type(result)(out) if not hasattr(result, "_fields") else type(result)(*out)
+        return store(result, out)
+
+    call.__name__ = call.__qualname__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function  # type: ignore[attr-defined]
+    return call

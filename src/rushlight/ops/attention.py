@@ -1,0 +1,91 @@
+"""Scaled dot-product attention as one op."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rushlight.backends import numpy_attention as kernel
+from rushlight.ops.elementwise import masked_fill
+from rushlight.ops.kinds import Array, composite, opaque, sum_to_shape
+from rushlight.ops.linear import sum, transpose
+from rushlight.ops.matmul import batched_matmul
+from rushlight.ops.softmax import softmax
+from rushlight.spec import Spec, spec_of
+
+
+def _spec(
+    q: Spec, k: Spec, v: Spec, mask: Spec | None, drop: Spec | None, scale: float, causal: bool
+) -> tuple[Spec, Spec, Spec]:
+    """Shapes are checked by the caller, which words the errors; leading dims are equal here."""
+    out = (*q.shape[:-1], v.shape[-1])
+    return Spec(out, q.dtype), Spec((*q.shape[:-1], 1), q.dtype), Spec((*q.shape[:-1], k.shape[-2]), q.dtype)
+
+
+def _grads(
+    g: Any, q: Any, k: Any, v: Any, mask: Any, drop: Any, out: Any, scale: float, causal: bool, needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    mask_needs = bool(mask is not None and needs[3])
+    got = attention_grad(g[0], q, k, v, mask, drop, *out, scale, causal, mask_needs)
+    mask_grad = sum_to_shape(got[3], spec_of(mask).shape) if mask_needs else None
+    return got[0], got[1], got[2], mask_grad, None
+
+
+def _attention_grad(
+    g: Array, q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None,
+    out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
+) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
+    """The kernel, in float32 for half precision."""
+    if q.dtype.itemsize > 2:
+        return kernel.backward(g, q, k, v, mask, drop, out, total, kept, scale, causal, mask_needs)
+    wide = [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in (g, q, k, v, mask, drop, out)]
+    grads = kernel.backward(*wide, total, kept, scale, causal, mask_needs)
+    return tuple(None if x is None else x.astype(q.dtype) for x in grads)  # type: ignore[return-value]
+
+
+@composite(fast=_attention_grad)
+def attention_grad(
+    g: Array, q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None,
+    out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """Gradients of q, k, v and the scores. The body computes the probabilities anew, differentiably."""
+    p = softmax(_scores(q, k, mask, scale, causal), -1)
+    dropped = p if drop is None else p * drop
+    v_grad = batched_matmul(transpose(dropped, -1, -2), g)
+    p_grad = batched_matmul(g, transpose(v, -1, -2))
+    if drop is not None:
+        p_grad = p_grad * drop
+    s_grad = p * (p_grad - sum(p_grad * p, -1, True))
+    q_grad = batched_matmul(s_grad, k) * scale
+    k_grad = batched_matmul(transpose(s_grad, -1, -2), q) * scale
+    return q_grad, k_grad, v_grad, s_grad
+
+
+def _scores(q: Any, k: Any, mask: Any, scale: float, causal: bool) -> Any:
+    s = batched_matmul(q * scale, transpose(k, -1, -2))
+    if causal:
+        rows, columns = spec_of(q).shape[-2], spec_of(k).shape[-2]
+        s = masked_fill(s, ~np.tri(rows, columns, dtype=np.bool_), -np.inf)
+    if mask is None:
+        return s
+    return s + mask if spec_of(mask).dtype != np.bool_ else masked_fill(s, ~mask, -np.inf)
+
+
+@opaque(spec=_spec, joint=_grads, name="ScaledDotProductFlashAttentionForCpuBackward0")
+def attention(
+    xp: Any, q: Array, k: Array, v: Array, mask: Array | None = None, drop: Array | None = None,
+    scale: float = 1.0, causal: bool = False,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """softmax(scale * q @ k.T + mask) @ v, with the probabilities multiplied by `drop` if given.
+
+    A boolean mask is true where attention is allowed. A row that is masked whole gives zeros. The second and third
+    results are the kernel's own, for the backward pass.
+    """
+    if q.dtype.itemsize > 2:
+        return kernel.forward(q, k, v, mask, drop, scale, causal)
+    wide = [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in (q, k, v, mask, drop)]
+    out, total, kept = kernel.forward(*wide, scale, causal)
+    return out.astype(q.dtype), total, kept
+
+

@@ -1,0 +1,123 @@
+"""Random draws as ops: the operand gives shape, dtype and order in memory, or the parameters of each draw.
+
+Numbers are drawn in the order of memory, as PyTorch's loops visit a tensor. No gradient flows through a draw: it is zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight import generator as draws
+from rushlight.dtypes import NP_COMPLEX
+from rushlight.generator import Generator
+from rushlight.ops.elementwise import eq, where, zeros_like
+from rushlight.ops.kinds import Array, opaque
+from rushlight.spec import Spec
+
+
+def _same(x: Spec, **params: Any) -> Spec:
+    return x
+
+
+def _zero(g: Any) -> Any:
+    return where(eq(g, g), zeros_like(g), zeros_like(g))
+
+
+def in_memory_order(x: Any, draw: Callable[[int, Any], Any]) -> Any:
+    """An array like `x` whose elements come from `draw(n, dtype)` in the order in which those of `x` lie in memory."""
+    if x.dtype in NP_COMPLEX:
+        parts = in_memory_order(_parts_of(x), draw)
+        return parts[..., 0] + np.asarray(1j, x.dtype) * parts[..., 1]
+    if x.flags.c_contiguous:
+        return draw(x.size, x.dtype).reshape(x.shape)
+    axes = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    values = draw(x.size, x.dtype).reshape([x.shape[axis] for axis in axes])
+    return values.transpose(np.argsort(axes))
+
+
+def _parts_of(x: Any) -> Any:
+    """Real and imaginary parts side by side in a new last dim, in the memory of `x`."""
+    real = x.real
+    return np.lib.stride_tricks.as_strided(real, (*x.shape, 2), (*x.strides, real.itemsize))
+
+
+@opaque(spec=_same, grad=_zero, name="UniformBackward0")
+def draw_uniform(xp: Any, x: Array, low: float, high: float, generator: Generator) -> Array:
+    """Numbers from [low, high)."""
+    return in_memory_order(x, lambda n, dtype: draws.uniform(generator, n, dtype, low, high))
+
+
+@opaque(spec=_same, grad=_zero, name="NormalBackward0")
+def draw_normal(xp: Any, x: Array, mean: float, std: float, generator: Generator) -> Array:
+    """Normal numbers; the variance of complex ones is shared by their two parts."""
+    spread = std / math.sqrt(2) if x.dtype in NP_COMPLEX else std
+    dense = bool(x.flags.c_contiguous)
+    return in_memory_order(x, lambda n, dtype: draws.normal(generator, n, dtype, mean, spread, contiguous=dense))
+
+
+@opaque(spec=_same, grad=_zero, name="LogNormalBackward0")
+def draw_log_normal(xp: Any, x: Array, mean: float, std: float, generator: Generator) -> Array:
+    """Numbers whose logarithm is normal."""
+    return in_memory_order(x, lambda n, dtype: draws.log_normal(generator, n, dtype, mean, std))
+
+
+@opaque(spec=_same, grad=_zero, name="ExponentialBackward0")
+def draw_exponential(xp: Any, x: Array, rate: float, generator: Generator) -> Array:
+    """Exponential numbers."""
+    return in_memory_order(x, lambda n, dtype: draws.exponential(generator, n, dtype, rate))
+
+
+@opaque(spec=_same, grad=_zero, name="CauchyBackward0")
+def draw_cauchy(xp: Any, x: Array, median: float, scale: float, generator: Generator) -> Array:
+    """Cauchy numbers."""
+    return in_memory_order(x, lambda n, dtype: draws.cauchy(generator, n, dtype, median, scale))
+
+
+@opaque(spec=_same, grad=_zero, name="GeometricBackward0")
+def draw_geometric(xp: Any, x: Array, p: float, generator: Generator) -> Array:
+    """Numbers of trials until the first success."""
+    return in_memory_order(x, lambda n, dtype: draws.geometric(generator, n, dtype, p))
+
+
+@opaque(spec=_same, grad=_zero, name="RandomBackward0")
+def draw_natural(xp: Any, x: Array, generator: Generator) -> Array:
+    """Integers from 0 to the largest that the dtype holds exactly."""
+    return in_memory_order(x, lambda n, dtype: draws.random_natural(generator, n, dtype))
+
+
+@opaque(spec=_same, grad=_zero, name="RandomBackward0")
+def draw_integers(xp: Any, x: Array, low: int, span: int, generator: Generator) -> Array:
+    """Integers from [low, low + span); all of int64 where the span is 2**64."""
+    if span == 2**64:
+        return in_memory_order(x, lambda n, dtype: draws.random_full(generator, n, dtype))
+    return in_memory_order(x, lambda n, dtype: draws.random_range(generator, n, dtype, low, span))
+
+
+@opaque(spec=_same, grad=_zero, name="BernoulliBackward0")
+def draw_bernoulli(xp: Any, x: Array, p: float, generator: Generator) -> Array:
+    """1 with probability `p`, else 0."""
+    return in_memory_order(x, lambda n, dtype: draws.bernoulli(generator, n, dtype, p))
+
+
+@opaque(spec=lambda x, p, **_: x, grad=(_zero, _zero), name="BernoulliBackward0")
+def draw_bernoulli_each(xp: Any, x: Array, p: Array, generator: Generator) -> Array:
+    """1 with the probability at the same place of `p` (of the shape of `x`), else 0."""
+    axes = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    flat = np.ascontiguousarray(p.transpose(axes)).reshape(-1)
+    return in_memory_order(x, lambda n, dtype: draws.bernoulli_each(generator, flat, dtype))
+
+
+@opaque(spec=_same, grad=_zero, name="PoissonBackward0")
+def poisson(xp: Any, rates: Array, generator: Generator) -> Array:
+    """A Poisson number for each rate."""
+    return draws.poisson(generator, rates.reshape(-1)).reshape(rates.shape)
+
+
+@opaque(spec=lambda counts, p, **_: p, grad=None, name="BinomialBackward0")
+def binomial(xp: Any, counts: Array, p: Array, generator: Generator) -> Array:
+    """A binomial number for each count and probability (of one shape)."""
+    return draws.binomial(generator, counts.reshape(-1), p.reshape(-1)).reshape(p.shape)

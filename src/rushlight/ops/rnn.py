@@ -1,0 +1,315 @@
+"""Recurrent layers, one op per layer and direction over the whole sequence.
+
+`sizes` are the batch sizes of the steps (equal for a dense batch, falling for packed sequences); sequences lie in
+rows, step after step. Forward and backward run as one kernel each. A gradient that is differentiated again runs the
+backward recurrence as ops instead, from the layer's operands alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rushlight.backends import numpy_rnn as kernel
+from rushlight.ops.elementwise import gt, relu, sigmoid, tanh
+from rushlight.ops.kinds import Array, composite, opaque
+from rushlight.ops.linear import cat, getitem_slice, split, sum, t
+from rushlight.ops.matmul import mm
+from rushlight.spec import Spec, spec_of
+
+Sizes = tuple[int, ...]
+
+
+def _half(x: Any) -> bool:
+    return bool(x.dtype.itemsize == 2)
+
+
+def _wide(*arrays: Any) -> list[Any]:
+    return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
+
+
+def _rows(x: Any, start: int, stop: int) -> Any:
+    return getitem_slice(x, (slice(start, stop),))
+
+
+def _columns(x: Any, parts: int) -> tuple[Any, ...]:
+    size = spec_of(x).shape[1] // parts
+    return tuple(split(x, (size,) * parts, 1))
+
+
+def _affine(x: Any, weight: Any, bias: Any) -> Any:
+    out = mm(x, t(weight))
+    return out if bias is None else out + bias
+
+
+class _Recurrence:
+    """The steps of a recurrence over rows of ops' operands: states by batch row, kept whole between steps."""
+
+    def __init__(self, sizes: Sizes, reverse: bool) -> None:
+        self.order = list(kernel.steps(sizes, reverse))
+
+    @staticmethod
+    def take(state: Any, n: int) -> Any:
+        """The state of the first `n` sequences."""
+        return state if spec_of(state).shape[0] == n else _rows(state, 0, n)
+
+    @staticmethod
+    def put(state: Any, new: Any, n: int) -> Any:
+        """`state` with the first `n` sequences at `new`."""
+        batch = spec_of(state).shape[0]
+        return new if batch == n else cat([new, _rows(state, n, batch)], 0)
+
+    def gather(self, pieces: list[Any]) -> Any:
+        """Pieces in the order of the recurrence as rows in the order of the steps."""
+        placed = sorted(zip((start for start, _ in self.order), pieces, strict=True), key=lambda pair: pair[0])
+        return cat([piece for _, piece in placed], 0)
+
+
+def _gradients_of_products(
+    g_inputs: Any, g_hidden: Any, x: Any, before: Any, w_ih: Any, dh: Any, needs: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    """Gradients of x, h0, w_ih, w_hh, b_ih, b_hh from those of the gates, in rows."""
+    return (
+        mm(g_inputs, w_ih) if needs[0] else None,
+        dh,
+        mm(t(g_inputs), x) if needs[2] else None,
+        mm(t(g_hidden), before) if needs[3] else None,
+        sum(g_inputs, 0) if needs[4] else None,
+        sum(g_hidden, 0) if needs[5] else None,
+    )
+
+
+# tanh or relu
+
+
+def _rnn_spec(
+    x: Spec, h0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None,
+    sizes: Sizes, reverse: bool, use_relu: bool,
+) -> tuple[Spec, Spec]:  # fmt: skip
+    return Spec((x.shape[0], h0.shape[1]), x.dtype), h0
+
+
+def _rnn_grads(
+    g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
+    sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    return rnn_layer_grad(*g, x, h0, w_ih, w_hh, b_ih, b_hh, out[0], sizes, reverse, use_relu, needs)
+
+
+@opaque(spec=_rnn_spec, joint=_rnn_grads, name="StackBackward0")
+def rnn_layer(
+    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    sizes: Sizes, reverse: bool, use_relu: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """h = tanh(w_ih @ x + b_ih + w_hh @ h + b_hh) over all steps: every state, and the last of each sequence."""
+    got = kernel.rnn_forward(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
+    return tuple(o.astype(x.dtype, copy=False) for o in got)  # type: ignore[return-value]
+
+
+def _rnn_grad_kernel(
+    g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
+    sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
+    grads = kernel.rnn_backward(*wide, sizes, reverse, use_relu, needs)
+    return _narrowed(grads, x)
+
+
+def _narrowed(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
+    return tuple(None if a is None else a.astype(x.dtype) for a in grads) if _half(x) else grads
+
+
+@composite(fast=_rnn_grad_kernel)
+def rnn_layer_grad(
+    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    out: Array, sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """Gradients of rnn_layer."""
+    steps = _Recurrence(sizes, reverse)
+    h, states, before = h0, [], []
+    for start, n in steps.order:
+        previous = steps.take(h, n)
+        z = _affine(_rows(x, start, start + n), w_ih, b_ih) + _affine(previous, w_hh, b_hh)
+        new = relu(z) if use_relu else tanh(z)
+        before.append(previous)
+        states.append(new)
+        h = steps.put(h, new, n)
+    dh, gates = g_h, []
+    for (start, n), new in zip(reversed(steps.order), reversed(states), strict=True):
+        d = steps.take(dh, n) + _rows(g_out, start, start + n)
+        gate = d * gt(new, 0) if use_relu else d * (1 - new * new)
+        gates.append(gate)
+        dh = steps.put(dh, mm(gate, w_hh), n)
+    g_gates = steps.gather(gates[::-1])
+    return _gradients_of_products(g_gates, g_gates, x, steps.gather(before), w_ih, dh, needs)
+
+
+# Long short-term memory
+
+
+def _lstm_spec(
+    x: Spec, h0: Spec, c0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None, w_hr: Spec | None,
+    sizes: Sizes, reverse: bool,
+) -> tuple[Spec, ...]:  # fmt: skip
+    rows, size = x.shape[0], c0.shape[1]
+    return (
+        Spec((rows, h0.shape[1]), x.dtype), h0, c0, Spec((4 * size * rows,), x.dtype), Spec((size * rows,), x.dtype),
+    )  # fmt: skip
+
+
+def _lstm_grads(
+    g: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, out: Any,
+    sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    return lstm_layer_grad(
+        *g[:3], x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out[0], out[3], out[4], sizes, reverse, needs
+    )
+
+
+@opaque(spec=_lstm_spec, joint=_lstm_grads, name="MkldnnRnnLayerBackward0")
+def lstm_layer(
+    xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    w_hr: Array | None, sizes: Sizes, reverse: bool,
+) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
+    """Long short-term memory over all steps.
+
+    Gives every output, the last output and cell of each sequence, and for the backward pass gates and cells.
+    S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", 1997; the projection `w_hr` is H. Sak et al.'s, 2014.
+    """
+    got = kernel.lstm_forward(*_wide(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
+    return (*(o.astype(x.dtype, copy=False) for o in got[:3]), *got[3:])  # type: ignore[return-value]
+
+
+def _lstm_grad_kernel(
+    g_out: Any, g_h: Any, g_c: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any,
+    out: Any, gates: Any, cells: Any, sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    wide = _wide(g_out, g_h, g_c, x, h0, c0, w_ih, w_hh, w_hr, out)
+    return _narrowed(kernel.lstm_backward(*wide, gates, cells, sizes, reverse, needs), x)
+
+
+def _lstm_steps(steps: _Recurrence, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """(i, f, g, o, tanh(cell), cell before, output before) of each step."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    h, c, kept = h0, c0, []
+    for start, n in steps.order:
+        h_before, c_before = steps.take(h, n), steps.take(c, n)
+        z = _affine(_rows(x, start, start + n), w_ih, b_ih) + _affine(h_before, w_hh, b_hh)
+        i, f, g, o = _columns(z, 4)
+        i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        cell = f * c_before + i * g
+        squashed = tanh(cell)
+        m = o * squashed
+        kept.append((i, f, g, o, squashed, c_before, h_before))
+        h = steps.put(h, m if w_hr is None else mm(m, t(w_hr)), n)
+        c = steps.put(c, cell, n)
+    return kept
+
+
+@composite(fast=_lstm_grad_kernel)
+def lstm_layer_grad(
+    g_out: Array, g_h: Array, g_c: Array, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array,
+    b_ih: Array | None, b_hh: Array | None, w_hr: Array | None, out: Array, gates: Array, cells: Array,
+    sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """Gradients of lstm_layer."""
+    steps = _Recurrence(sizes, reverse)
+    kept = _lstm_steps(steps, x, h0, c0, (w_ih, w_hh, b_ih, b_hh, w_hr))
+    dh, dc, gate_grads, output_grads = g_h, g_c, [], []
+    for (start, n), (i, f, g, o, squashed, c_before, _) in zip(reversed(steps.order), reversed(kept), strict=True):
+        d = steps.take(dh, n) + _rows(g_out, start, start + n)
+        output_grads.append(d)
+        if w_hr is not None:
+            d = mm(d, w_hr)
+        dcell = steps.take(dc, n) + d * o * (1 - squashed * squashed)
+        gate = cat(
+            [
+                dcell * g * (i * (1 - i)),
+                dcell * c_before * (f * (1 - f)),
+                dcell * i * (1 - g * g),
+                d * squashed * (o * (1 - o)),
+            ],
+            1,
+        )
+        gate_grads.append(gate)
+        dh = steps.put(dh, mm(gate, w_hh), n)
+        dc = steps.put(dc, dcell * f, n)
+    g_gates = steps.gather(gate_grads[::-1])
+    before = steps.gather([k[6] for k in kept])
+    grads = _gradients_of_products(g_gates, g_gates, x, before, w_ih, dh, (*needs[:2], *needs[3:7]))
+    w_hr_grad = None
+    if w_hr is not None and needs[7]:
+        w_hr_grad = mm(t(steps.gather(output_grads[::-1])), steps.gather([k[3] * k[4] for k in kept]))
+    return (grads[0], grads[1], dc, *grads[2:], w_hr_grad)
+
+
+# Gated recurrent unit
+
+
+def _gru_spec(
+    x: Spec, h0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None, sizes: Sizes, reverse: bool
+) -> tuple[Spec, ...]:
+    rows, size = x.shape[0], h0.shape[1]
+    return Spec((rows, size), x.dtype), h0, Spec((4 * size * rows,), x.dtype)
+
+
+def _gru_grads(
+    g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
+    sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    return gru_layer_grad(*g[:2], x, h0, w_ih, w_hh, b_ih, b_hh, out[0], out[2], sizes, reverse, needs)
+
+
+@opaque(spec=_gru_spec, joint=_gru_grads, name="StackBackward0")
+def gru_layer(
+    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    sizes: Sizes, reverse: bool,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Gated recurrent unit over all steps: every state, the last of each sequence, and gates for the backward pass.
+
+    K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014, with the reset gate applied
+    after the product.
+    """
+    out, h, gates = kernel.gru_forward(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+    return out.astype(x.dtype, copy=False), h.astype(x.dtype, copy=False), gates
+
+
+def _gru_grad_kernel(
+    g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any, gates: Any,
+    sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
+    return _narrowed(kernel.gru_backward(*wide, gates, sizes, reverse, needs), x)
+
+
+@composite(fast=_gru_grad_kernel)
+def gru_layer_grad(
+    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    out: Array, gates: Array, sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """Gradients of gru_layer."""
+    steps = _Recurrence(sizes, reverse)
+    h, kept = h0, []
+    for start, n in steps.order:
+        previous = steps.take(h, n)
+        x_r, x_z, x_n = _columns(_affine(_rows(x, start, start + n), w_ih, b_ih), 3)
+        h_r, h_z, h_n = _columns(_affine(previous, w_hh, b_hh), 3)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        candidate = tanh(x_n + r * h_n)
+        kept.append((r, z, candidate, h_n, previous))
+        h = steps.put(h, candidate + z * (previous - candidate), n)
+    dh, input_grads, hidden_grads = g_h, [], []
+    for (start, n), (r, z, candidate, h_n, previous) in zip(reversed(steps.order), reversed(kept), strict=True):
+        d = steps.take(dh, n) + _rows(g_out, start, start + n)
+        d_candidate = d * (1 - z) * (1 - candidate * candidate)
+        d_update = d * (previous - candidate) * (z * (1 - z))
+        d_reset = d_candidate * h_n * (r * (1 - r))
+        hidden = cat([d_reset, d_update, d_candidate * r], 1)
+        input_grads.append(cat([d_reset, d_update, d_candidate], 1))
+        hidden_grads.append(hidden)
+        dh = steps.put(dh, d * z + mm(hidden, w_hh), n)
+    g_inputs, g_hidden = steps.gather(input_grads[::-1]), steps.gather(hidden_grads[::-1])
+    return _gradients_of_products(g_inputs, g_hidden, x, steps.gather([k[4] for k in kept]), w_ih, dh, needs)
+
+
