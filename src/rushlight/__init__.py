@@ -4,6 +4,7 @@ from rushlight.functions.arithmetic import abs, absolute, acos, acosh, add, addc
 from rushlight.functions.shape import adjoint, as_strided, atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_tensors, broadcast_to, cartesian_prod, cat, chunk, clone, column_stack, complex, concat, concatenate, diag, diag_embed, diagflat, diagonal, dsplit, dstack, flatten, flip, fliplr, flipud, hsplit, hstack, meshgrid, moveaxis, movedim, narrow, permute, polar, ravel, repeat_interleave, reshape, roll, rot90, row_stack, select, split, split_with_sizes, squeeze, stack, swapaxes, swapdims, t, tensor_split, tile, transpose, tril, triu, unbind, unflatten, unsqueeze, view_as_complex, view_as_real, vsplit, vstack
 from rushlight.functions.reduce import all, amax, amin, aminmax, any, argmax, argmin, argsort, bincount, bucketize, corrcoef, count_nonzero, cov, cummax, cummin, cumprod, cumsum, diff, dist,  histc, histogram, isin, kthvalue, logcumsumexp, max, mean, median, min, mode, msort, nanmean, nanmedian, nansum, norm, prod, quantile, searchsorted, sort, std, std_mean, sum, topk, trace, unique, unique_consecutive, var, var_mean
 from rushlight.functions.matrix import addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, chain_matmul, cross, dot, einsum, ger, inner, kron, matmul, mm, mv, outer, tensordot, vdot
+from rushlight.functions.linalg.legacy import cholesky, cholesky_inverse, cholesky_solve, det, geqrf, inverse, logdet, lu, lu_solve, matrix_exp, matrix_power, orgqr, ormqr, pinverse, qr, slogdet, svd, triangular_solve, lu_unpack
 from rushlight.functions.indexing import argwhere, gather, index_add, index_copy, index_fill, index_put, index_put_, index_select, masked_scatter, masked_select, nonzero, scatter, scatter_add, scatter_reduce, take, take_along_dim
 from rushlight.functions.new import diagonal_scatter, narrow_copy, renorm, resize_as_, select_scatter, slice_scatter
 from rushlight.creation import arange, as_tensor, asarray, bartlett_window, blackman_window, combinations, empty, empty_like, empty_strided, eye, from_dlpack, from_numpy, frombuffer, full, full_like, hamming_window, hann_window, linspace, logspace, ones, ones_like, scalar_tensor, set_default_tensor_type, tensor, tril_indices, triu_indices, vander, zeros, zeros_like
@@ -12,7 +13,10 @@ from rushlight.modes import enable_grad, inference_mode, is_grad_enabled, is_inf
 from rushlight.dtypes import bfloat16, can_cast, complex128, complex64, finfo, float16, float32, float64, get_default_dtype, iinfo, int16, int32, int64, int8, promote_types, set_default_dtype, uint16, uint32, uint64, uint8
 from rushlight.size import Size
 
-from rushlight import autograd, nn, optim, session, utils, version
+import importlib as _importlib
+import sys as _sys
+
+from rushlight import autograd, cuda, nn, session, version
 from rushlight.autograd.gradcheck import GradcheckError
 from rushlight.creation import LEGACY, range_
 from rushlight.device import device
@@ -28,10 +32,23 @@ from rushlight.dtypes import int32 as int
 from rushlight.dtypes import int64 as long
 from rushlight.functions.backward import backward as _backward
 from rushlight.printing import set_printoptions
-from rushlight.serialization import load, save
 from rushlight.session import *
 from rushlight.storage import TypedStorage, UntypedStorage
 from rushlight.tensor import Tensor
+from rushlight.linalg import pca_lowrank, svd_lowrank
 from rushlight.version import __version__
 
 range = range_
+globals().update(LEGACY)
+
+for _name in ("sampling", "random", "linalg", "special", "fft", "optim", "utils", "amp", "testing", "serialization"):
+    try:  # TEMPORARY while the parts are being written
+        globals()[_name] = _importlib.import_module("rushlight." + _name)
+    except ModuleNotFoundError as _error:
+        print("rushlight: not yet:", _name, _error, file=_sys.stderr)
+try:
+    from rushlight.sampling import *
+    from rushlight.random import *
+    from rushlight.serialization import load, load_checkpoint, save, save_checkpoint
+except ImportError as _error:
+    print("rushlight: not yet:", _error, file=_sys.stderr)

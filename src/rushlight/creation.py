@@ -62,25 +62,28 @@ def _no_tensor_of(data: Any) -> Exception:
 
 def _inferred(array: Any, data: Any) -> Any:
     kind = array.dtype.kind
-    if kind == "f":
-        return array.astype(default_np(2)) if _holds_python(data) else array
-    if kind == "c":
-        return array.astype(default_np(3)) if _holds_python(data) else array
-    if kind in "ib":
+    if kind in "fc" and array.dtype.itemsize > (4 if kind == "f" else 8):
+        own = _numpy_inexact(data)
+        return array.astype(np.result_type(default_np(2 if kind == "f" else 3), *own))
+    if kind in "ibfc":
         return array
     if kind == "u":
-        return array if array.dtype in NATIVE and not _holds_python(data) else array.astype(np.int64)
+        return array if array.dtype in NATIVE else array.astype(np.int64)
     if kind == "O" and array.size and all(isinstance(x, int) for x in array.ravel()):
         raise RuntimeError("Overflow when unpacking long long")
     raise _no_tensor_of(data)
 
 
-def _holds_python(data: Any) -> bool:
-    while isinstance(data, (list, tuple)):
-        if not data:
-            return True
-        data = data[0]
-    return not isinstance(data, np.generic) or isinstance(data, float)
+def _numpy_inexact(data: Any) -> set[Any]:
+    """dtypes of the NumPy numbers and arrays among the data: they keep their precision, Python's floats do not."""
+    if isinstance(data, (np.generic, np.ndarray)):
+        return {data.dtype} if data.dtype.kind in "fc" else set()
+    if not isinstance(data, (list, tuple)):
+        return set()
+    kinds = set(map(type, data))
+    if kinds <= {float, int, bool, complex}:
+        return set()
+    return set().union(*map(_numpy_inexact, data))
 
 
 def _check_rectangular(data: Any, path: tuple[int, ...]) -> int | None:
@@ -191,7 +194,7 @@ def from_numpy(array: Any) -> Any:
         )
     if array.base is not None and storage_array(array) is not array and array.dtype in NATIVE and array.dtype.kind != "V":
         return wrap(np.asarray(_Memory(array)))
-    return wrap(array.view(np.ndarray) if type(array) is not np.ndarray else array)
+    return wrap(array.view(np.ndarray))
 
 
 def from_dlpack(source: Any) -> Any:
@@ -269,7 +272,9 @@ def _like(make: Callable[..., Any], what: str) -> Any:
         memory_format: Any = None,
     ) -> Any:  # fmt: skip
         check_available(device)
-        return finished(make(input._data, dtype=None if dtype is None else dtype.np), requires_grad)
+        data = input._data
+        order = "C" if 0 in data.strides else "K"
+        return finished(make(data, dtype=None if dtype is None else dtype.np, order=order), requires_grad)
 
     create.__doc__ = f"{what} of the shape and dtype of `input`."
     return create

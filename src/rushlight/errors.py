@@ -8,37 +8,53 @@ compare or print the message see PyTorch's.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 PACKAGE = str(Path(__file__).parent)
+E = TypeVar("E", bound=BaseException)
 
 
+def _shown_as(builtin: type[BaseException]) -> Callable[[type[E]], type[E]]:
+    """Let a class of ours read as PyTorch's in tracebacks and in `type(error).__name__`; it pickles as that class."""
+
+    def decorate(cls: type[E]) -> type[E]:
+        cls.__name__ = cls.__qualname__ = builtin.__name__
+        cls.__module__ = "builtins"
+        cls.__reduce__ = lambda self: (builtin, self.args)  # type: ignore[method-assign,assignment,return-value]
+        return cls
+
+    return decorate
+
+
+@_shown_as(RuntimeError)
 class ShapeError(RuntimeError, ValueError):
     """Sizes that do not fit together."""
 
 
+@_shown_as(RuntimeError)
 class DTypeError(RuntimeError, TypeError):
     """A dtype that an operation does not take."""
 
 
-class DeviceError(RuntimeError):
+@_shown_as(RuntimeError)
+class DeviceError(RuntimeError, AssertionError):
     """A device that is not there, or operands on different devices."""
 
 
+@_shown_as(RuntimeError)
 class InplaceError(RuntimeError):
     """A value that autograd kept was overwritten, or may not be."""
 
 
+@_shown_as(RuntimeError)
 class GradientError(RuntimeError):
     """A gradient was asked for that does not exist."""
 
 
 class TraceError(RuntimeError):
     """Something that a traced function cannot do."""
-
-
-E = TypeVar("E", bound=BaseException)
 
 
 def user_line() -> str | None:

@@ -58,7 +58,7 @@ def infer_size(shape: Ints, numel: int) -> Ints:
                 raise ShapeError("only one dimension can be inferred")
             unknown = i
         elif n < 0:
-            raise ShapeError(f"invalid shape dimension {n}")
+            raise ShapeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
         else:
             known *= n
     if unknown >= 0 and known and numel % known == 0:

@@ -11,6 +11,7 @@ from rushlight.functions import new as N
 from rushlight.functions import random as D
 from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
+from rushlight.functions.linalg import legacy as L
 from rushlight.ops import elementwise as E
 
 
@@ -133,7 +134,7 @@ class Methods:
     clip = A.clip
     clamp_min = A.clamp_min
     clamp_max = A.clamp_max
-    where = A.where
+    where = A.where_method
     lerp = A.lerp
     addcmul = A.addcmul
     addcdiv = A.addcdiv
@@ -263,6 +264,27 @@ class Methods:
     addbmm = M.addbmm
     kron = M.kron
     cross = M.cross
+
+    # Linear algebra
+
+    cholesky = L.cholesky
+    cholesky_inverse = L.cholesky_inverse
+    cholesky_solve = L.cholesky_solve
+    det = L.det
+    geqrf = L.geqrf
+    inverse = L.inverse
+    logdet = L.logdet
+    lu = L.lu
+    lu_solve = L.lu_solve
+    matrix_exp = L.matrix_exp
+    matrix_power = L.matrix_power
+    orgqr = L.orgqr
+    ormqr = L.ormqr
+    pinverse = L.pinverse
+    qr = L.qr
+    slogdet = L.slogdet
+    svd = L.svd
+    triangular_solve = L.triangular_solve
 
     # Positions
 
@@ -411,7 +433,7 @@ class Methods:
     swapdims_ = transpose_
     real = property(A.real, doc="The real part.")
     imag = property(A.imag, doc="The imaginary part.")
-    T = property(lambda self: S.permute(self, tuple(range(self._data.ndim))[::-1]) if self._data.ndim != 2 else S.t(self), doc="Dims in reverse order.")
+    T = property(S.reversed_dims, doc="Dims in reverse order.")
     mT = property(lambda self: S.transpose(self, -2, -1), doc="The last two dims exchanged.")
     H = mH = property(S.adjoint, doc="The last two dims exchanged and conjugated.")
 

@@ -5,6 +5,7 @@ With the same seed the numbers are PyTorch's (`docs/random.md` says to which bit
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,24 @@ from rushlight.device import check_available
 from rushlight.dtypes import NP_COMPLEX, dtype, get_default_dtype, int64
 from rushlight.errors import explain
 from rushlight.functions import random as methods
+from rushlight.functions.draw_checks import broadcast_sizes, checked_generator, checked_range
+from rushlight.functions.draw_checks import element_type_name as _type_name
 from rushlight.functions.fast import needs_tensor, store
 from rushlight.functions.new import finished
 from rushlight.functions.random import bernoulli as bernoulli
 from rushlight.functions.random import binomial as binomial
-from rushlight.functions.random import checked_generator, checked_range
-from rushlight.functions.random import element_type_name as _type_name
 from rushlight.functions.random import multinomial as multinomial
 from rushlight.functions.random import poisson as poisson
-from rushlight.functions.random import standard_gamma as standard_gamma
+from rushlight.functions.random import sample_dirichlet as _sample_dirichlet
+from rushlight.functions.random import standard_gamma as _standard_gamma
+from rushlight.generator import Generator as Generator
+from rushlight.generator import default_generator as default_generator
 from rushlight.tape import Variable, wrap
+
+__all__ = [
+    "Generator", "_sample_dirichlet", "_standard_gamma", "bernoulli", "binomial", "default_generator", "multinomial",
+    "normal", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
+]  # fmt: skip
 
 _FACTORY = (
     "torch.dtype dtype = None, torch.layout layout = None, torch.device device = None, bool pin_memory = False, "
@@ -40,7 +49,8 @@ _FORMS = {
         "(Tensor mean, Tensor std, *, torch.Generator generator = None, Tensor out = None)",
         "(Tensor mean, float std = 1, *, torch.Generator generator = None, Tensor out = None)",
         "(float mean, Tensor std, *, torch.Generator generator = None, Tensor out = None)",
-        f"(float mean, float std, tuple of ints size, *, torch.Generator generator = None, Tensor out = None, {_FACTORY})",
+        "(float mean, float std, tuple of ints size, *, torch.Generator generator = None, Tensor out = None, "
+        f"{_FACTORY})",
     ),
     "randint_like": (
         "(Tensor input, int high, *, torch.memory_format memory_format = None, torch.dtype dtype = None, ...)",
@@ -50,8 +60,8 @@ _FORMS = {
 
 
 def rand(
-    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: dtype | None = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: dtype | None = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
 ) -> Any:  # fmt: skip
     """Uniform numbers from [0, 1) in the shape `size`, given as ints or as one sequence.
 
@@ -80,13 +90,18 @@ def rand(
             [0.0885, 0.1320]])
     """
     _no_others("rand", sizes, named)
-    target = _target("rand", _sizes("rand", sizes, size), dtype, device, out)
+    shape = _sizes("rand", sizes, size)
+    kind = _plain_kind(dtype, device, out)
+    if kind is not None:
+        drawn = draws.uniform(checked_generator("rand", generator), prod(shape), kind)
+        return finished(drawn.reshape(shape), requires_grad)
+    target = _target("rand", shape, dtype, device, out)
     return _given(methods.uniform_(target, generator=generator), out, requires_grad)
 
 
 def randn(
-    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: dtype | None = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: dtype | None = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
 ) -> Any:  # fmt: skip
     """Normal numbers of mean 0 and variance 1 in the shape `size`; parameters as of `rand`.
 
@@ -98,7 +113,12 @@ def randn(
     tensor([ 1.5410, -0.2934, -2.1788])
     """
     _no_others("randn", sizes, named)
-    target = _target("randn", _sizes("randn", sizes, size), dtype, device, out)
+    shape = _sizes("randn", sizes, size)
+    kind = _plain_kind(dtype, device, out)
+    if kind is not None:
+        drawn = draws.normal(checked_generator("randn", generator), prod(shape), kind)
+        return finished(drawn.reshape(shape), requires_grad)
+    target = _target("randn", shape, dtype, device, out)
     return _given(methods.normal_(target, generator=generator), out, requires_grad)
 
 
@@ -128,9 +148,9 @@ def randint(
     source = checked_generator("randint", generator)
     wanted = int64 if dtype is None and out is None else out.dtype if out is not None else dtype
     check_available(device)
+    _check_gradable(wanted, requires_grad)
     params = checked_range(wanted.np, start, end)  # type: ignore[union-attr]
-    count = int(np.prod(shape, dtype=np.int64))
-    drawn = draws.random_range(source, count, wanted.np, params["low"], params["span"])  # type: ignore[union-attr]
+    drawn = draws.random_range(source, prod(shape), wanted.np, params["low"], params["span"])  # type: ignore[union-attr]
     if out is not None:
         return store(wrap(drawn.reshape(shape)), out)
     return finished(drawn.reshape(shape), requires_grad)
@@ -158,6 +178,7 @@ def randperm(
     source = checked_generator("randperm", generator)
     wanted = int64 if dtype is None and out is None else out.dtype if out is not None else dtype
     _check_permutation(count, wanted)
+    _check_gradable(wanted, requires_grad)
     drawn = draws.permutation(source, count, wanted.np)  # type: ignore[union-attr]
     return store(wrap(drawn), out) if out is not None else finished(drawn, requires_grad)
 
@@ -264,6 +285,15 @@ def _size(function: str, sizes: Any, index: int, n: Any) -> int:
     )
 
 
+def _plain_kind(wanted: Any, device: Any, out: Any) -> Any:
+    """The NumPy dtype of the usual case, new and real on the CPU; None for others."""
+    if out is not None or device is not None:
+        return None
+    if wanted is None:
+        return get_default_dtype().np
+    return wanted.np if isinstance(wanted, dtype) and wanted.is_floating_point else None
+
+
 def _target(function: str, shape: tuple[int, ...], wanted: Any, device: Any, out: Any) -> Any:
     """The uninitialised tensor to draw into: new, or `out` in the right shape."""
     if device is not None:
@@ -301,7 +331,9 @@ def _given(t: Any, out: Any, requires_grad: bool) -> Any:
 
 def _integer(function: str, name: str, position: int, value: Any) -> int:
     if isinstance(value, float) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}(): argument '{name}' (position {position}) must be int, not {type(value).__name__}")
+        raise TypeError(
+            f"{function}(): argument '{name}' (position {position}) must be int, not {type(value).__name__}"
+        )
     number = int(value.__index__())
     if not -(2**63) <= number < 2**63:
         raise ValueError("Overflow when unpacking long long")
@@ -314,12 +346,20 @@ def _randint_arguments(bounds: Any, low: Any, high: Any, size: Any) -> tuple[int
         size = given.pop()
     numbers = [*([low] if low is not None else []), *given, *([high] if high is not None else [])]
     if size is None and len(numbers) == 2:
-        raise TypeError(f"randint(): argument 'size' (position 2) must be tuple of ints, not {type(bounds[-1]).__name__}")
+        raise TypeError(
+            f"randint(): argument 'size' (position 2) must be tuple of ints, not {type(bounds[-1]).__name__}"
+        )
     if not isinstance(size, tuple | list) or not 1 <= len(numbers) <= 2:
         raise _no_form("randint", [*numbers, *([] if size is None else [size])])
     end = _integer("randint", "high", len(numbers), numbers[-1])
     start = _integer("randint", "low", 1, numbers[0]) if len(numbers) == 2 else 0
     return start, end, _sizes("randint", (), size)
+
+
+def _check_gradable(wanted: Any, requires_grad: bool) -> None:
+    """Refuse a gradient of integers before anything is drawn."""
+    if requires_grad:
+        finished(np.empty(0, wanted.np), True)
 
 
 def _check_permutation(n: int, wanted: Any) -> None:
@@ -349,7 +389,7 @@ def _normal_of_tensors(mean: Any, std: Any, generator: Any) -> Any:
     elif not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     tensors = [t for t in (mean, std) if isinstance(t, Variable)]
-    shape = methods.broadcast_sizes(tensors[0], tensors[-1])
+    shape = broadcast_sizes(tensors[0], tensors[-1])
     result = wrap(np.empty(shape, tensors[0]._data.dtype))
     if isinstance(std, Variable):
         methods.normal_(result, generator=generator)
@@ -367,7 +407,8 @@ def _no_form(function: str, args: Any, named: dict[str, Any] | None = None) -> T
     types = [_type(a) for a in args] + [f"{name}={_type(value)}" for name, value in (named or {}).items()]
     forms = "".join(f" * {form}\n" for form in _FORMS[function])
     return TypeError(
-        f"{function}() received an invalid combination of arguments - got ({', '.join(types)}), but expected one of:\n{forms}"
+        f"{function}() received an invalid combination of arguments - got ({', '.join(types)}), but expected one of:\n"
+        f"{forms}"
     )
 
 

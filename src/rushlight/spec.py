@@ -18,10 +18,11 @@ class Spec(NamedTuple):
 
 
 def spec_of(x: Any) -> Spec:
-    """The spec of an array, a traced value or a Python number."""
-    own = getattr(x, "spec", None)
+    """The spec of an array, a tensor, a traced value or a Python number."""
+    data = getattr(x, "_data", x)
+    own = getattr(data, "spec", None)
     if own is not None:
         return own  # type: ignore[no-any-return]
-    if hasattr(x, "shape"):
-        return Spec(tuple(x.shape), x.dtype)
+    if hasattr(data, "shape"):
+        return Spec(tuple(data.shape), data.dtype)
     return Spec((), None)

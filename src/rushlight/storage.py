@@ -9,12 +9,30 @@ import numpy as np
 
 from rushlight.device import CPU, device
 from rushlight.dtypes import dtype, from_np
+from rushlight.layout import contiguous_strides
 from rushlight.ops.linear import storage_array
 
 
 def address(array: Any) -> int:
     """Address of an array's first element."""
     return int(array.__array_interface__["data"][0])
+
+
+def element_strides(array: Any) -> tuple[int, ...]:
+    """Strides in elements, as PyTorch counts them also where they do not matter (dims of size 1, no elements)."""
+    if not array.size:
+        return contiguous_strides(array.shape)
+    item = array.itemsize
+    if 0 not in array.strides:
+        return tuple(s // item for s in array.strides)
+    strides: list[int] = []
+    for n, s in zip(reversed(array.shape), reversed(array.strides), strict=True):
+        if s == 0 and n == 1:
+            following = len(strides)
+            strides.append(strides[-1] * array.shape[array.ndim - following] if following else 1)
+        else:
+            strides.append(s // item)
+    return tuple(reversed(strides))
 
 
 class UntypedStorage:

@@ -40,7 +40,7 @@ class Variable:
         (parent, op, params, index of the result, version when its node was made) of a view.
     """
 
-    __slots__ = ("_data", "_node", "_version", "_view", "_grad", "__weakref__")
+    __slots__ = ("_data", "_node", "_counter", "_view", "_grad", "__weakref__")
     op_rank = 2
 
     def interpret(self, op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -63,10 +63,10 @@ def wrap(data: Any) -> Any:
     t = _new(_plain)
     t._data = data
     t._node = None
-    t._version = [0]
+    t._counter = [0]
     t._view = None
     if ACTIVE and state.inference:
-        t._version = None
+        t._counter = None
     return t
 
 
@@ -98,6 +98,7 @@ class Node:
     __slots__ = ("edges", "saved", "versions", "specs", "where", "hooks", "out_specs", "__weakref__")
     op: ClassVar[Any] = None
     pairs: ClassVar[Any] = ()
+    fills_missing: Any = True
 
     edges: tuple[Any, ...]
 
@@ -162,7 +163,7 @@ class Node:
                 raise no_formula(op)
             got = fn(g, *[saved[s] for s in slots])
             if which is not None and k == which:
-                grads.extend(got)
+                grads.extend(list(got)[i - which :])
                 return grads
             if specs is not None:
                 got = op.finish(got, specs[i])
@@ -212,20 +213,21 @@ def revive(data: Any, node: Any, version: Any) -> Any:
         return data
     t = wrap(data)
     t._node = node
-    t._version = version if version is not None else [0]
+    t._counter = version if version is not None else [0]
     return t
 
 
 _NODES: dict[Any, type[Node]] = {}
 
 
-def node_class(op: Op) -> type[Node]:
+def node_class(op: Op, name: str = "") -> type[Node]:
     """The class of nodes that record `op`."""
-    found = _NODES.get(op)
+    name = name or op.node_name
+    found = _NODES.get((op, name))
     if found is None:
         pairs = tuple((f.fn if f else None, slots) for f, slots in zip(op.grads, op.formula_slots, strict=True))
-        found = type(op.node_name, (Node,), {"__slots__": (), "op": op, "pairs": pairs})
-        _NODES[op] = found
+        found = type(name, (Node,), {"__slots__": (), "op": op, "pairs": pairs})
+        _NODES[op, name] = found
     return found
 
 
@@ -442,12 +444,12 @@ def place(where: Any) -> str:
 def sync(t: Any) -> None:
     """Give a view whose storage changed in place since its node was made a node over its parent's present one."""
     stale: list[Any] = []
-    while t._view is not None and t._version is not None and t._version[0] != t._view[4]:
+    while t._view is not None and t._counter is not None and t._counter[0] != t._view[4]:
         stale.append(t)
         t = t._view[0]
     for v in reversed(stale):
         parent, op, params, index, _ = v._view
-        v._view = (parent, op, params, index, v._version[0])
+        v._view = (parent, op, params, index, v._counter[0])
         if op is None or (parent._node is None and v._node is None):
             continue
         v._node = _view_node(op, parent, params, index, v._data) if parent._node is not None else None
@@ -464,7 +466,7 @@ def _view_node(op: Op, parent: Any, params: dict[str, Any], index: int | None, d
 
 def make_node(op: Op, operands: Sequence[Any], raw: Sequence[Any], params: dict[str, Any], out: Any) -> Node:
     """The node that records one run of `op`."""
-    node = _new(node_class(op))
+    node = _new(node_class(op, op.named(params)))
     flat = op.flat(tuple(operands))
     edges = tuple(a._node if isinstance(a, Variable) else None for a in flat)
     node.edges = edges
@@ -501,7 +503,7 @@ def _save(
             saved.append(raw[key])
             a = operands[key]
             if isinstance(a, Variable):
-                versions.append((slot, a._version, a._version[0] if a._version else 0))
+                versions.append((slot, a._counter, a._counter[0] if a._counter else 0))
             elif key == op.variadic:
                 versions.append((slot, None, 0))
     node.saved = tuple(saved)
@@ -570,7 +572,7 @@ def _finish_saving(node: Node, t: Any) -> None:
     """Point the kept result at its tensor's version, and pack kept values when hooks ask for it."""
     if node.op.keeps_out and node.versions:
         node.versions = tuple(
-            (s, t._version, t._version[0]) if node.op.saved_plan[s][0] == "out" else (s, v, n) for s, v, n in node.versions
+            (s, t._counter, t._counter[0]) if node.op.saved_plan[s][0] == "out" else (s, v, n) for s, v, n in node.versions
         )
     if ACTIVE and state.saved_hooks and node.versions:
         pack_saved(node)
@@ -610,7 +612,7 @@ def _packed_class(cls: type[Node]) -> type[Node]:
 
 def _check_inference(op: Op, operands: tuple[Any, ...]) -> None:
     for i, a in enumerate(operands):
-        if isinstance(a, Variable) and a._version is None and op.keeps_input[i]:
+        if isinstance(a, Variable) and a._counter is None and op.keeps_input[i]:
             raise inference_error()
 
 
@@ -652,7 +654,7 @@ def make_view(parent: Any, op: Any, params: dict[str, Any], out: Any, index: int
     t = _new(_plain)
     t._data = out
     t._node = node
-    t._version = version = parent._version
+    t._counter = version = parent._counter
     if version is None:
         t._view = None
         return t
@@ -683,7 +685,7 @@ def _wrap_several(
 
 def check_writable(t: Any) -> None:
     """Raise PyTorch's error where `t` must not be changed in place."""
-    if t._version is None:
+    if t._counter is None:
         if not state.inference:
             raise InplaceError(
                 "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
@@ -744,7 +746,7 @@ def chain_of(t: Any) -> list[Any]:
 
 def bump(t: Any) -> None:
     """Count an in-place change of `t`'s storage, and remember where."""
-    version = t._version
+    version = t._counter
     if version is not None:
         version[0] += 1
         version[1:] = (caller(),)
@@ -1010,7 +1012,7 @@ class _Walk:
 
     def _materialise(self, node: Any, slots: list[Any]) -> tuple[Any, ...]:
         filled = tuple(
-            xp_numpy.expand(np.zeros((), s.dtype), s.shape) if g is None else g
+            xp_numpy.expand(np.zeros((), s.dtype), s.shape) if g is None and node.fills_missing else g
             for g, s in zip(slots, node.out_specs, strict=True)
         )
         return tuple(wrap(g) if type(g) is ndarray else g for g in filled) if self.create_graph else filled

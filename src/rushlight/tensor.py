@@ -29,7 +29,7 @@ from rushlight.ops import elementwise as E
 from rushlight.ops.linear import storage_array
 from rushlight.printing import tensor_repr
 from rushlight.size import Size
-from rushlight.storage import TypedStorage, UntypedStorage, address
+from rushlight.storage import TypedStorage, UntypedStorage, address, element_strides
 from rushlight.tape import (
     AccumulateGrad,
     Port,
@@ -141,7 +141,7 @@ class Tensor(Methods, Variable):
         t = object.__new__(cls)
         t._data = _legacy_data(args, wanted)
         t._node = None
-        t._version = [0]
+        t._counter = [0]
         t._view = None
         return t
 
@@ -154,7 +154,7 @@ class Tensor(Methods, Variable):
         t = object.__new__(cls)
         t._data = data._data
         t._node = None
-        t._version = [0]
+        t._counter = [0]
         t._view = None
         if require_grad:
             t.requires_grad = True
@@ -163,7 +163,7 @@ class Tensor(Methods, Variable):
     def as_subclass(self, cls: Any) -> Any:
         """The same data and history as an instance of `cls`."""
         t = object.__new__(cls)
-        t._data, t._node, t._version, t._view = self._data, self._node, self._version, self._view
+        t._data, t._node, t._counter, t._view = self._data, self._node, self._counter, self._view
         return t
 
     # What it is
@@ -233,7 +233,7 @@ class Tensor(Methods, Variable):
 
     def is_inference(self) -> bool:
         """Whether it was made in inference mode."""
-        return self._version is None
+        return self._counter is None
 
     def is_conj(self) -> bool:
         """False: conjugates are computed at once."""
@@ -253,8 +253,7 @@ class Tensor(Methods, Variable):
 
     def stride(self, dim: int | None = None) -> Any:
         """Elements between neighbours along each dim, or one dim."""
-        item = max(self._data.itemsize, 1)
-        strides = tuple(s // item for s in self._data.strides)
+        strides = element_strides(self._data)
         return strides if dim is None else strides[wrap_dim(dim, len(strides))]
 
     def storage_offset(self) -> int:
@@ -331,7 +330,7 @@ class Tensor(Methods, Variable):
         if wanted and node is None:
             if self._data.dtype.kind not in "fcV":
                 raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
-            if self._version is None and not state.inference:
+            if self._counter is None and not state.inference:
                 raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
             self._node = leaf_node(self)
         elif not wanted:
@@ -424,7 +423,7 @@ class Tensor(Methods, Variable):
     def detach(self) -> Any:
         """The same memory without history; in-place changes are counted together."""
         t = wrap(self._data)
-        t._version = self._version
+        t._counter = self._counter
         return t
 
     def detach_(self) -> Tensor:
@@ -452,6 +451,13 @@ class Tensor(Methods, Variable):
         if type(self._node) is not AccumulateGrad:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         return hooks_of(self._node).add("accumulated", hook)
+
+    @property
+    def _version(self) -> int:
+        """Number of in-place changes of its memory."""
+        if self._counter is None:
+            raise RuntimeError("Inference tensors do not track version counter.")
+        return int(self._counter[0])
 
     @property
     def _base(self) -> Any:
@@ -512,7 +518,7 @@ class Tensor(Methods, Variable):
         new = object.__new__(type(self))
         new._data = _deepcopied(self._data, memo)
         new._node = None
-        new._version = [0]
+        new._counter = [0]
         new._view = None
         memo[id(self)] = new
         if self.requires_grad:

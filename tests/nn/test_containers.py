@@ -11,7 +11,7 @@ def _scale(torch: Any) -> Any:
     class Scale(torch.nn.Module):
         def __init__(self, factor: float = 2.0) -> None:
             super().__init__()
-            self.w = torch.nn.Parameter(torch.tensor(factor))
+            self.w = torch.nn.Parameter(torch.tensor(float(factor)))
 
         def extra_repr(self) -> str:
             return f"{self.w.item()}"
@@ -31,13 +31,13 @@ def test_sequential_agrees_with_pytorch() -> None:
             log(lambda i=index: s[i])
         log(lambda: s.insert(1, Scale(9)), lambda: s.insert(-1, Scale(8)), lambda: s.insert(99, Scale()), s)
         log(lambda: s.insert(0, 3), lambda: s.append(3), lambda: s.extend(3), lambda: s.append(Scale(7)) is s)
-        log(lambda: s.extend([Scale(4)]) is s, lambda: s.extend(Sequential(Scale(5))), lambda: s.extend(s))
+        log(lambda: s.extend([Scale(4)]) is s, lambda: s.extend(Sequential(Scale(5))))
         log(lambda: s + Sequential(Scale(6)), lambda: s + [Scale()], lambda: s.__iadd__(Sequential(Scale())) is s)
         log(lambda: s.__iadd__(3), lambda: s.pop(0), lambda: s.pop(-1), lambda: s.pop(slice(0, 2)), lambda: s.pop(99), s)
         log(lambda: s.__setitem__(0, Scale(11)), lambda: s.__setitem__(-1, 3), lambda: s.__setitem__(99, Scale()), s)
         log(lambda: s.__delitem__(0), lambda: s.__delitem__(slice(1, 3)), lambda: s.__delitem__(99), s, list(s._modules))
         t = Sequential(Scale(1), Scale(2))
-        log(t * 2, 2 * t, lambda: t * 0, lambda: t * 1.5, lambda: t.__imul__(2) is t, t, t[0] is t[2])
+        log(t * 2, 2 * t, lambda: t * 0, lambda: t * 1.5, lambda: t.__imul__(2) is t, t, lambda: t[0] is t[2])
         log(lambda: Sequential(3), lambda: Sequential([Scale()]), lambda: Sequential({"a": Scale()}), Sequential())
         log(Sequential()(3), lambda: t(1, 2), t[0] in t, [n for n in dir(t) if n.isdigit()])
 
@@ -130,8 +130,9 @@ def test_parameter_dict_agrees_with_pytorch() -> None:
         for more in (3, [3], [("x", 1, 2)], ParameterDict({"k": ones(2)}), {"z": ones(1), "c": ones(1)}):
             log(lambda m=more: d.update(m))
         log(d | {"m": ones(1)}, {"q": 1} | d, d | ParameterDict({"m": ones(1)}), d.copy(), list(reversed(d)))
-        log(lambda: d.__ior__({"mm": ones(1)}) is d, d, lambda: d(3), 3 in d, lambda: d.__setitem__("a.b", ones(1)))
-        log(lambda: d.__setitem__("keys", ones(1)), lambda: d.__delitem__("zz"))
+        log(lambda: d.__ior__({"mm": ones(1)}) is d, d, lambda: d(3), 3 in d, lambda: d.__delitem__("zz"))
+        for key in ("a.b", "keys", 3):
+            log(lambda k=key: ParameterDict().__setitem__(k, ones(1)))
         log(ParameterDict([("a", ones(1))]), lambda: ParameterDict(3), ParameterDict({"a": nn.Sequential()}))
         log(lambda: ParameterDict({"a": ones(2, dtype=torch.int64)}), copy.deepcopy(ParameterDict({"a": ones(1)})))
         log(ParameterDict(OrderedDict([("z", ones(1)), ("a", ones(2))])))

@@ -244,8 +244,9 @@ def test_an_error_in_a_forward_names_the_module_and_the_line() -> None:
         def forward(self, x: Any) -> Any:
             return self.blocks[0](x)
 
-    with pytest.raises(ValueError, match="^broken$") as caught:
+    with pytest.raises(ValueError, match="broken") as caught:
         Outer()(torch.ones(1))
+    assert str(caught.value) == "broken"
     (note,) = caught.value.__notes__
     assert note.splitlines()[0] == "  module     Outer.blocks.0.0"
     assert "at         test_module.py:" in note

@@ -101,7 +101,7 @@ def test_hooks_agree_with_pytorch() -> None:
         net = torch.nn.Sequential(_leaf(torch)())
         seen: list[Any] = []
         net[0].register_state_dict_pre_hook(lambda m, prefix, keep: seen.append(("pre", prefix, keep)))
-        net[0].register_state_dict_post_hook(lambda m, s, prefix, meta: s.pop(prefix + "bias") and None)
+        net[0].register_state_dict_post_hook(lambda m, s, prefix, meta: s.update({prefix + "new": 1}))
         handle = net._register_state_dict_hook(lambda m, s, prefix, meta: OrderedDict(x=sorted(s)))
         log(net.state_dict(), seen)
         handle.remove()

@@ -1,12 +1,16 @@
 """`nn.utils.prune`, against PyTorch."""
 
+import importlib
 from typing import Any
 
 import pytest
 
 import rushlight as torch
-from rushlight import nn
 from tests.nn.side_by_side import Log, compare
+
+
+def _prune(torch: Any) -> Any:
+    return importlib.import_module(f"{torch.__name__}.nn.utils.prune")
 
 
 def _layer(torch: Any, out: int = 3, size: int = 4) -> Any:
@@ -19,7 +23,7 @@ def _layer(torch: Any, out: int = 3, size: int = 4) -> Any:
 
 def test_one_pruning_agrees_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
-        P = torch.nn.utils.prune
+        P = _prune(torch)
         layer = _layer(torch)
         weight = layer.weight
         log(P.is_pruned(layer), P.l1_unstructured(layer, "weight", 0.3) is layer, list(layer.state_dict()))
@@ -34,7 +38,7 @@ def test_one_pruning_agrees_with_pytorch() -> None:
 
 def test_each_method_agrees_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
-        P = torch.nn.utils.prune
+        P = _prune(torch)
         ways = [
             lambda m: P.l1_unstructured(m, "weight", 5),
             lambda m: P.l1_unstructured(m, "bias", 0),
@@ -53,15 +57,15 @@ def test_each_method_agrees_with_pytorch() -> None:
 
 
 def test_random_methods_prune_the_right_number() -> None:
-    layer = nn.utils.prune.random_unstructured(_layer(torch), "weight", 5)
+    layer = _prune(torch).random_unstructured(_layer(torch), "weight", 5)
     assert layer.weight_mask.sum().item() == 7
-    layer = nn.utils.prune.random_structured(_layer(torch), "weight", 2, dim=1)
+    layer = _prune(torch).random_structured(_layer(torch), "weight", 2, dim=1)
     assert sorted(layer.weight_mask.sum(0).tolist()) == [0, 0, 3, 3]
 
 
 def test_repeated_pruning_agrees_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
-        P = torch.nn.utils.prune
+        P = _prune(torch)
         layer = _layer(torch)
         P.l1_unstructured(layer, "weight", 2)
         P.l1_unstructured(layer, "weight", 3)
@@ -80,12 +84,12 @@ def test_repeated_pruning_agrees_with_pytorch() -> None:
 
 def test_global_pruning_agrees_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
-        P = torch.nn.utils.prune
+        P = _prune(torch)
         a, b = _layer(torch), _layer(torch, 2, 3)
         pairs = [(a, "weight"), (b, "weight")]
         P.global_unstructured(pairs, pruning_method=P.L1Unstructured, amount=0.5)
         log(a.weight_mask, b.weight_mask)
-        P.global_unstructured(pairs, P.L1Unstructured, {(a, "weight"): torch.zeros(3, 4)}, amount=2)
+        P.global_unstructured(pairs, P.L1Unstructured, {(a, "weight"): torch.arange(12.0).reshape(3, 4) / 100}, amount=2)
         log(a.weight_mask, b.weight_mask)
         log(lambda: P.global_unstructured(3, P.L1Unstructured, amount=1))
         log(lambda: P.global_unstructured(pairs, P.L1Unstructured, 3, amount=1))
@@ -96,7 +100,7 @@ def test_global_pruning_agrees_with_pytorch() -> None:
 
 def test_errors_agree_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
-        P = torch.nn.utils.prune
+        P = _prune(torch)
         layer = _layer(torch)
         for amount in (1.5, -1, "a", 99):
             log(lambda a=amount: P.l1_unstructured(layer, "weight", a))
@@ -110,7 +114,7 @@ def test_errors_agree_with_pytorch() -> None:
 
 
 def test_a_refused_pruning_leaves_the_module_as_it_was() -> None:
-    prune = nn.utils.prune
+    prune = _prune(torch)
     layer = prune.l1_unstructured(_layer(torch), "weight", 2)
     before = layer.weight_mask.clone()
     with pytest.raises(ValueError, match="smaller than"):

@@ -90,7 +90,14 @@ def strided_targets(t: Any) -> list[Any]:
     turned = t.empty(5, 8).t()
     stepped = t.zeros(40)[::2]
     last = t.zeros(2, 3, 4, 5).permute(0, 2, 3, 1)
-    return [turned.normal_(), turned.uniform_(), stepped.normal_(), stepped.random_(9), last.normal_(), last.bernoulli_()]
+    return [
+        turned.normal_(),
+        turned.uniform_(),
+        stepped.normal_(),
+        stepped.random_(9),
+        last.normal_(),
+        last.bernoulli_(),
+    ]
 
 
 @stream

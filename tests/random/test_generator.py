@@ -37,7 +37,7 @@ def test_seeds_wrap_to_64_bits(seed: Any, kept: int) -> None:
     [(2**64, ValueError), (-(2**63) - 1, ValueError), (1.5, RuntimeError), ("1", RuntimeError), (True, RuntimeError)],
 )
 def test_bad_seeds(seed: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="Overflow when unpacking long long|manual_seed expected a long"):
+    with pytest.raises(error, match=r"Overflow when unpacking long long|manual_seed expected a long"):
         Generator().manual_seed(seed)
 
 
@@ -101,7 +101,7 @@ def test_bad_states() -> None:
         g.set_state(rushlight.zeros(5056))
     with pytest.raises(TypeError, match=r"expected a torch.ByteTensor, but got list"):
         g.set_state([1])
-    with pytest.raises(RuntimeError, match="Expected a CPUGeneratorImplState of size 5056 but found .* to be 10"):
+    with pytest.raises(RuntimeError, match=r"Expected a CPUGeneratorImplState of size 5056 but found .* to be 10"):
         g.set_state(rushlight.zeros(10, dtype=rushlight.uint8))
     with pytest.raises(RuntimeError, match="Invalid mt19937 state"):
         g.set_state(rushlight.zeros(5056, dtype=rushlight.uint8))

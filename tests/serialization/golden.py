@@ -10,7 +10,7 @@ def _unpack(text: str) -> bytes:
 
 ZIP = _unpack(
     r"""
-    {Wp48S^xk9=GL@E0stWa761SMbT8$j;1fOteO&-361-q1=M9UfQZ*A>u6;qdx3e%a7_P;4<v6yXiQ42|nuy5#xFs~!O$%}01-~rN
+    {Wp48S^xk9=GL@E0stWa761SMbT8$j;1fOtfL#D661-q1=M9UfQZ*A>u6;qdx3e%a7_P;4<v6yXiQ42|nuy5#xFs~!O$%}01-~rN
     G*?wy!b}-5_h69<*jO@FC&!3ilps}k(uKhzUl<9bC-8r-llX$qPNoNrPWpxN%3e78?ZXrzcE&G)4MGuSQTDIWm@)RZ#kbNCZ(dOn
     l#<M<1pf&flnEWdEVV)-Ft^CokLb&yVPe;phC=G6*JXU80dU}FZ<{t?(#^O*hnIdW8<3DA`khQzGC0D^(F|oC^hanc^Q2qr@HU|B
     gyk)t?)Q>^UVlDyt_?lehT*`YJzp2+Fb(?XG3+Pt9#(p-!0Zn6Uo}j6&@sIdd8DWDuRM{(;zBtYu*QBxE%RhDeV9>K3M1eB*Ad-%
@@ -18,34 +18,35 @@ ZIP = _unpack(
     uk<j=1G+gi3aRJi^Et!CO%*fh$M@z6;|Vn?Tiw0^vr>Xk%yjc;0)GWrhP$u~@p-ZC_(Xn?>mdY(4;R%AzX-uBhSebH4E39!L>=mX
     -x8oCf*E@}-aK+t;&s6oUJ`qU_EqaQ=z?BM*0-Nj9_@jR+!+lun<ASRGFwft+yTwRBoZC(9LAHWETqqngc3;oo^OyivG%>+F+Agv
     ?>wk3Q{PU!a8rwn1Vywgw=g+J;sa9FX!KQ3B4yUbHb%!8W%$}$9pawr-{@bX=4Gwi1G0|y4=!L`?ktH`Ivk<(8&vzq3r+oLw}5R2
-    3;~o6<dtdzeqURutIsrt$?u_%^+{0+qf~-&U56$z;^9zvWJ5l&a$5Dx$7fBjiRut*OvK#W16T4V=`Jl3Y{Ebbimt3Zx`gYtqtpp|
-    {mLP)$kugcmI6Y*oAe?<=lGc>4zH*YBlq)^IM3`^je8tK;t$?wka8(&JxrC2ZzcKT><bVE$HKZa)bvv*#Dcfv?H#)fY{E`T{(d^@
-    7Hw`5sTcyuK0!(Jd`AXA-r<nhTrNWB<pSco3i{bAf7FH_Gv7NbqV+`^n?cm$aP$k283X!l{mnQA`c%OXSk)3JIMTrJxjkIPqF7Fi
-    S#F4LJns4Aicl);wwNCGQGF)hmhKy6$VHYx@<)|4NQfWzrB7V*K%(2<5U+60pLGH<5$#xTavrkY6%`yIEj|c=$x9=adG`5BoKh_s
-    3$*LC5StH(cltUQCp@rhLT|f=-a%;?r<sVLh`y?w+#Nn#nMS5RfxD(>GrNZmq%1U#t~G*sg+UBdUGswQr+ewjutSSs^agrSMb#+j
-    ASL$oza@<n*(SBy28LBLN&*TF$r@7GD20MGDm7op7V;n;i+OA(wnIuS8zg?B+b!>2Y!tp10y>ddKfuB73_ZsrIJe;P=xOb9uy(3W
-    J|MqOO;47i%VB%nAh*Ex0C!_ArJwpMv`p+ISGOHUN8_L8!_F>}drG4=Q~Kub_5RoxeG**g7-j+m{0jjvUv6uR18;<6u+?hOm&qF%
-    U7pR2?raHbhE9x@h6U%b!x2?5Am?6iVB@vo{+A8B0$(1xubAnYiSB7E3}t=sv6SL6v5pBOAWUi=D2Dp?t&y2aH)sYuBHu7NuSrfV
-    {*9LUP`iL7M}+a>SM<kOsW<$W9y?k9?Trvl;iHI{C<Sit%yq=@TbNHp!Z$)`em3CJr_S5Voh5_2B0&RXXgRsisVA+I$cGgjDsMJR
-    hoN2B2bMU_c9@bPkjSsBpT`-9`Rb>jr7s+eHBU9<rHw$ca-{cL1841_Q^f&_N+{`+g-V%fMcih_;6`w!SPE3KNl~Sb8(QH200000
-    ;~IAtv>2x800Ef`za{_x*~UHhvBYQl0ssI200dcD
+    3;~o6<dtdzeqURutIsrt$?u_%^+{0+qf~-&U58L~dUS!YANJ^(T!!zK8wf)lc8{e`&Q(>3<i)-i9|~OvUyegrW&y25q|4$pj-=E^
+    lhf@ozO2fR96GM!Zi-J~AWFMGj0IVgCEn$rU$&{#8*{qL2s7mVo(HO4iPL(!jStUNl9(_*DdJj|vhdQ<GIiGbe)w^M8zmMN@t<%{
+    *aWS^x)CsD@sz9G&%chqp*1rW7Hh`h;_7OsT5BG4UQ=I&kO+2rUO^J`R`N%r7{u}cdS-@^`36VM%P}+j?@_loku1aLuey)NIV{JK
+    u75%3^gx!-LOP%~PJ<9eJj(iUNR9GI?KaUy{w$*jatqnKZ{1B+A8o%+aEliE@RH0^n4>xT!^AEm(Td{ki$2Ylg4h~9EkqKtCY^-W
+    ?bl0kfq#(e^=UU`Z<#1rck&zoQQhP6Mg<q}0@8)$t!RM(b&6oPtSiSJTxO45w%b*kA(csKhbkp6Z-S3!CnCd5#~Lkm#sX^a0JpFG
+    jJcMiw4RR5lLH~6?6kf%r8s}L=J~VgS`p!`M_gVQ8!1e`2tLdfKW8>s_(z;B4yV47a|W$2qr``G2im3=IoT#k9rU%eOxn4CP{vfK
+    v#|<N;1`o}eURSeyIq}AdHm++sg<ko_)M09B=-TTsCf|cA%0{5yekNEdQg^GV{V#Dssw_4@*MReS5NF~e_Vg~%>PxASx(C1!5p2<
+    ?~5aOIFq6&EasgX@p0!;U~O<0u|9?>2nK@w%)M}#YEM*$mPlzjtVGre@3SkE|Dbn8mU{*F`%p>8byUjB(|@#zJIENbx<|N;yfT1X
+    pj&OLMP&Cq{RMTR^ZX3jI(uX$vrnLbAydCy3=+JS+{=&+CNlj{ua}4pcEPu1O9K~;uZlKYdGk)00s*n7{+m;AY|-Ex^3u(36J{cL
+    Y6#T7+N6i&QVSALx-o+=mNs?c0sf(G6xovXT4MGt#NwI92fvAMV-Vuv3Y(sK0SwPlNAL0V@qtkW_5>*QPCX6$JRU1|Lx=le&+EDX
+    i|>kK2nA_I00Eo}za{_xYFF^5vBYQl0ssI200dcD
     """
 )
 LEGACY = _unpack(
     r"""
-    {Wp48S^xk9=GL@E0stWa761SMbT8$j;0Nmi$6WwG0F3c~CK&?OBvn1b+aEw{L%fXCz>AN)BB4C1mN@<iU{6Jmcbo4)Epe&b<=e>e
+    {Wp48S^xk9=GL@E0stWa761SMbT8$j;0Nvl*j)fX0F3c~CK&?OBvn1b+aEw{L%fXCz>AN)BB4C1mN@<iU{6Jmcbo4)Epe&b<=e>e
     Z~Hw=lbBb=1FxAyX>M2;0eLa=HzfV!s9vVv0P}9qQWE{KXCDAK$7<D48ca(tT9^{EMcDE585&Rt{4XD!vBL0v;hco|6|iGsN}F9%
     ;-T7)3TJ0(=Q%?`=T|YZ)whOK0jJ1BGT<v<qD)ZSx1~$Q3KpP_8WvU}#>Adi_iDtQ&|Yh@>oOG_XdGeVQ!##Vm;I05QYGHj#jRwJ
-    -2D$%OnlpwyaQ3$6BmetR%>JI)tVM;_`g1SOYsPNfzVdy0XJZk`<;$q1o)vt3HPWK-!V@S>zDQe>j)G#9X(gPsEioEr&u8O)-Dg$
-    #MziiNI1-54ZGwp!i;h+_xglb*CFG?M$0&b@vmeJ_-wJ3cr@EKb2l9j)pu55A%2BGKA3YXgns`DD&;w>JEHbq2_ft#i&nLBdPD*9
-    T~*cca@!aPu9XEHS#2Pggj_)`l3jAEOMnlfgLLSW&Afhh?MHLTl*etW#&hmKYR1!@=l)NQ(7K(MM^Fo~eBB=ka<hZNaIWm9%^Kg>
-    0?>p-a1cc}$_>3kW7r2zyq%jSy@bTtJ9W$j+5%L|)pk7WJ#lbeVlt!+58#w~f|3|51DZI_M?SR+M*&Y~i8@F4b&J#-7H~HyUEIJG
-    d2R-)z&Y^3o@_&P0{4_t--EUvPKT0844@5PWUAS88xA=zzK<O831K+#O`&c}?-*666&jN%WtIN^W|<)x7!{c0^*c@U^fN<&ThHP!
-    PrJWPuQ=zP)IQknBU29qiO7UO=1h~p&hlu+^p}ludtwzva)^D=^o+V(XX%RkwMZ(N09^gGR+8D7Bgs=Ug>sAp**$#ctb!uJ=^%FI
-    2UoTcgGMk^9GnS^%lAp<l4~(cbP~U2w*V$;7I@icA7Up6YWh=)Fnw_@;FP?9EV3(tau=D3Cy{Qo@K=y~0O1@IyC3Fo0JE7J+^a0K
-    WhOuZcuKNeBrSjE)j2~`x|7U9SKr5+MA>Oo)_hg<Fda`N{tHC;$qn!S&W=<?Vapfs^6PEqO>F1LJV6r<9$SRr(9Q^dF42Q47czsu
-    JUT^H6?jk<IO3N><^>OlM)aQ*A$2j(mM1o?wu(b^!xlB#$Y)&1$A=rL`4q(goQshTe9q?!;0?Y|FZpH!O3{Z7;!*cF|Bxe#;v7pR
-    %p=zfqQ&FbqV6S!0hJS6?xehk@tk1F+B;QRf1>y+_+Mw*zl;C?)xVMKe1Nym00H9%><<6{T-Z={vBYQl0ssI200dcD
+    -2D$%OnlpwyaQ3$6BmQoEirQM8^;4+sknvTP!8(jgZmld-r)_*PKky)Tj-RJW(0!=IbMG?B^evh3}OU^BuiCO;BSEYOMUj`@SZt%
+    =}-x+{=6^t&ESkv1qK&zCBKn;k~Am@H`2p9m7SJ+EMk`Fab?mBJg`mucK{t{slnXAziC-MIzbVdIvkg>s+c47VsLM9@`#vBPRQ_X
+    8{0p_S@SoeYC2TY&BFA#v$m=(FY?aBsHg*9S&RLB!VIh~mp#dY^~&+&bLx0wB6>5?pv`$neJ7d?<7Z;LAVBReMwSdY%BP=t>p8h(
+    y(Ny<w4zBAq8H^mF>cb)hHuYr@v!=X1FMSWe=1Pkc9RVDaYZoA%rNvDzy_w+_T!3Jy_Jmpk*8}=5<<IZKxT|S0^M0ThKc2$0M_Aa
+    $=>Up{NXUvUG1}!iUs>YOt=iRO2NU`aOE@$uT;xaef?4~8KPOS)h{{bT~gF6OT46snO2$owS^<3)kZ!|I?RE5-D%02+mdiSqHhrh
+    X+A(Z*N8xz_3<9JwhplXcBSvV+*OL&nF3b#P9I7zfRQ{Lg_53^?NtCYnXU>|UZ^noa?;G-wVO6UV&LFx^+5o?;{EAB3nkz5r9Ql}
+    WR8x`eOC#|d<j(sOL`<jGm;=rGWvo|;?V-mtVhyrL0~>99R)ZhmlDO}Ia-nES(3a6pI5MBS$cF1hj#iaS3-w(7LK`<CBCi_%ga<R
+    2;s2B-p}7a)dAFdLl;sB<vegZzRnO|#r@xYF@Bg5-%u;&-YmCQJdDK=$x1KkFl-cxhXvt1dh^?U>-0q>mXKqp#r6ICotppyr?x_}
+    %h7k@vNYFa2Wka%^1kT(HDxf|*FbQpG0*#)Y8uHjYlyTt@h~QNR?WLH^bWJ%Djz?nZzpXc>4}~V=wp5ah$?hCJ0qkLy*#L~bJ{-d
+    gWHWp&T6wDW@J5-`W1C}8yC(*`%j-SkJo`_<(L*wN~+t<f9Xu1vTD8M&qCWb*a?CR*afoy4XsVy`G4W!00Hy|?+*X~kwrFovBYQl
+    0ssI200dcD
     """
 )
 MODULE = _unpack(

@@ -50,7 +50,7 @@ def test_every_kind_of_value(name: str) -> None:
     assert type(got["size"]) is torch.Size
     assert got["size"] == (2, 3)
     assert got["dtype"] is torch.bfloat16
-    assert got["device"] == torch.device("cpu")
+    assert got["device"] == torch.device("cuda:1")
     assert (got["text"], got["blob"], got["big"]) == ("déjà", b"\x00\xff", -(1 << 70))
     assert got["plain"] == [None, True, 1.5, (1, "a"), {2}, 1j]
     if name == "ZIP":
@@ -94,7 +94,7 @@ def test_saving_again_gives_the_bytes_of_pytorch() -> None:
         byte=torch.tensor([200], dtype=torch.uint8), wide=torch.tensor([65535], dtype=torch.uint16),
         z=torch.tensor([1 + 2j]), ones=torch.ones(1).expand(3), weight=weight,
         grad=torch.tensor([2.0], requires_grad=True), size=torch.Size([2, 3]), dtype=torch.bfloat16,
-        device=torch.device("cpu"), text="déjà", blob=b"\x00\xff", big=-(1 << 70),
+        device=torch.device("cuda:1"), text="déjà", blob=b"\x00\xff", big=-(1 << 70),
         plain=[None, True, 1.5, (1, "a"), {2}, 1j],
     )  # fmt: skip
     file = io.BytesIO()

@@ -146,7 +146,8 @@ def test_lazy_conjugates_and_attributes() -> None:
     tagged.note = "kept"
     parameter = torch.nn.Parameter(torch.ones(1))
     parameter.rate = [0.5]
-    got = through([z.conj(), z.clone().conj().imag, tagged, parameter, torch.nn.Buffer(torch.ones(1))], torch, rushlight)
+    values = [z.conj(), z.clone().conj().imag, tagged, parameter, torch.nn.Buffer(torch.ones(1))]
+    got = through(values, torch, rushlight)
     assert got[0].tolist() == [1 - 2j, 3 + 1j]
     assert got[1].tolist() == [-2, 1]
     assert got[2].note == "kept"

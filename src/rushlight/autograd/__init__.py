@@ -1,6 +1,6 @@
 """Automatic differentiation: PyTorch's `torch.autograd`."""
 
-from rushlight.autograd import functional, graph
+from rushlight.autograd import anomaly_mode, function, functional, grad_mode, graph
 from rushlight.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from rushlight.autograd.function import Function
 from rushlight.autograd.gradcheck import gradcheck, gradgradcheck
@@ -13,11 +13,14 @@ Variable = Tensor
 __all__ = [
     "Function",
     "Variable",
+    "anomaly_mode",
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "function",
     "functional",
     "grad",
+    "grad_mode",
     "gradcheck",
     "gradgradcheck",
     "graph",

@@ -21,6 +21,11 @@ class FunctionNode(Node):
     context: Any
     function: Any
 
+    @property
+    def fills_missing(self) -> bool:
+        """Whether gradients that did not arrive are given to `backward` as zeros."""
+        return bool(self.context.materialize_grads)
+
     def pull(self, g: Any) -> Sequence[Any]:
         return self._run(g, lambda t: None if t is None else t._data)
 
@@ -127,14 +132,14 @@ class FunctionCtx:
             if not isinstance(t, Variable):
                 raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
             which = next((i for i, o in enumerate(outputs) if o is t), None)
-            count = t._version[0] if t._version else 0
+            count = t._counter[0] if t._counter else 0
             if state.saved_hooks:
                 pack, unpack = state.saved_hooks[-1]
                 kept.append((pack(t), None, t._data, None, 0, unpack))
             elif which is None or self._node is None:
-                kept.append((t, None, t._data, t._version, count, None))
+                kept.append((t, None, t._data, t._counter, count, None))
             else:
-                kept.append((None, which if len(outputs) > 1 else -1, t._data, t._version, count, None))
+                kept.append((None, which if len(outputs) > 1 else -1, t._data, t._counter, count, None))
         self._saved = kept
         self._to_save = ()
 

@@ -75,7 +75,7 @@ def _lu_panel(lu: Any, pivots: Any, info: Any, start: int, stop: int, pivot: boo
     rows = np.arange(lu.shape[0])
     for j in range(start, stop):
         if pivot:
-            best = j + np.argmax(np.abs(lu[:, j:, j]), axis=1)
+            best = j + np.argmax(_pivot_size(lu[:, j:, j]), axis=1)
             pivots[:, j] = best + 1
             exchanged = lu[rows, best].copy()
             lu[rows, best] = lu[:, j]
@@ -85,6 +85,11 @@ def _lu_panel(lu: Any, pivots: Any, info: Any, start: int, stop: int, pivot: boo
         info[zero & (info == 0)] = j + 1
         lu[:, j + 1 :, j] /= np.where(zero, 1, diagonal)[:, None]
         lu[:, j + 1 :, j + 1 : stop] -= lu[:, j + 1 :, j, None] * lu[:, j, None, j + 1 : stop]
+
+
+def _pivot_size(values: Any) -> Any:
+    """LAPACK's cabs1, so that its choice of pivots is met."""
+    return np.abs(values.real) + np.abs(values.imag)
 
 
 def pivots_to_permutation(pivots: Any, m: int) -> Any:
@@ -189,24 +194,19 @@ def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
 def _ldl_pivot(low: Any, k: int, n: int) -> tuple[int, int]:
     """Size of the next pivot block (0: the column is zero) and the row to exchange with its last row."""
     alpha = (1 + math.sqrt(17)) / 8
-    diagonal = _ldl_size(low[k, k])
-    below = _ldl_size(low[k + 1 :, k])
+    diagonal = _pivot_size(low[k, k])
+    below = _pivot_size(low[k + 1 :, k])
     peak = int(below.argmax()) + k + 1 if below.size else k
     column_max = float(below.max()) if below.size else 0.0
     if max(diagonal, column_max) == 0:
         return 0, k
     if diagonal >= alpha * column_max:
         return 1, k
-    row = _ldl_size(np.concatenate([low[peak, k:peak], low[peak + 1 :, peak]]))
+    row = _pivot_size(np.concatenate([low[peak, k:peak], low[peak + 1 :, peak]]))
     row_max = float(row.max())
     if diagonal >= alpha * column_max * (column_max / row_max):
         return 1, k
-    return (1, peak) if _ldl_size(low[peak, peak]) >= alpha * row_max else (2, peak)
-
-
-def _ldl_size(values: Any) -> Any:
-    """LAPACK's cabs1, so that its choice of pivots is met."""
-    return np.abs(values.real) + np.abs(values.imag)
+    return (1, peak) if _pivot_size(low[peak, peak]) >= alpha * row_max else (2, peak)
 
 
 def _ldl_exchange(low: Any, k: int, i: int, j: int, hermitian: bool) -> None:

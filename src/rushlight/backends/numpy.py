@@ -57,7 +57,7 @@ def astype(x: Any, dtype: Any) -> Any:
     """`x` with another dtype; complex to real takes the real part."""
     if x.dtype.kind == "c" and dtype.kind != "c" and dtype.kind != "b":
         x = x.real
-    return x.astype(dtype)
+    return x.astype(dtype, order="C" if 0 in x.strides else "K")
 
 
 def expand(x: Any, shape: tuple[int, ...]) -> Any:

@@ -11,7 +11,7 @@ from rushlight.cli import Command
 from rushlight.demo.digits import SOURCE, digit_as_text, split_digits
 from rushlight.demo.training import Progress, build_model, scores, train
 from rushlight.nn.module import Module
-from rushlight.sampling import manual_seed
+from rushlight.random import manual_seed
 from rushlight.serialization import load, save
 from rushlight.tensor import Tensor
 from rushlight.utils.collect_env import installed_version

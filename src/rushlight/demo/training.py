@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rushlight import nn, optim
 from rushlight.modes import no_grad
-from rushlight.sampling import manual_seed
+from rushlight.random import manual_seed
 from rushlight.tensor import Tensor
 from rushlight.utils.data import DataLoader, TensorDataset
 

@@ -253,6 +253,11 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     return _finish(record(ops.where, (condition, x, y), {}), out)
 
 
+def where_method(input: Any, condition: Any, other: Any) -> Any:
+    """This tensor where the condition is true, else other."""
+    return where(condition, input, other)
+
+
 def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     """input + weight * (end - input)."""
     if isinstance(weight, Variable):

@@ -113,12 +113,12 @@ def grad(
     nodes = [_input_node(t) for t in ins]
     captured = run_backward(seeds, retain=keep, create_graph=create_graph, targets=nodes, accumulate=False)
     results: list[Any] = []
-    for t, node in zip(ins, nodes, strict=True):
+    for number, (t, node) in enumerate(zip(ins, nodes, strict=True)):
         g = captured.get(node)
         if g is None and not allow_unused:
             raise GradientError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
-                "this is the desired behavior."
+                f"The differentiated Tensor at index {number} appears to not have been used in the graph. Set "
+                "allow_unused=True if this is the desired behavior."
             )
         if g is None and materialize_grads:
             g = np.zeros(t._data.shape, t._data.dtype)

@@ -126,7 +126,7 @@ def tolist(input: Any) -> Any:
 def numpy(input: Any, *, force: bool = False) -> Any:
     """A NumPy array over the same memory."""
     if force:
-        return input._data
+        return input._data.view()
     if input._node is not None:
         raise explain(
             RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."),
@@ -134,7 +134,7 @@ def numpy(input: Any, *, force: bool = False) -> Any:
         )
     if input._data.dtype == dtypes.bfloat16.np:
         raise TypeError("Got unsupported ScalarType BFloat16")
-    return input._data
+    return input._data.view()
 
 
 def array_protocol(input: Any, dtype: Any = None, copy: Any = None) -> Any:

@@ -69,11 +69,11 @@ def unary(op: Elementwise) -> Callable[..., Any]:
             node.hooks = node.where = node.out_specs = node.specs = None
             if keeps == "input":
                 node.saved = (x,)
-                node.versions = ((0, input._version, input._version[0] if input._version else 0),)
+                node.versions = ((0, input._counter, input._counter[0] if input._counter else 0),)
                 node.where = caller()
             elif keeps == "out":
                 node.saved = (t._data,)
-                node.versions = ((0, t._version, 0),)
+                node.versions = ((0, t._counter, 0),)
                 node.where = caller()
             else:
                 node.saved = node.versions = ()
@@ -155,7 +155,7 @@ def _binary_node(
         kept, source = (x, input) if which == 0 else (y, other)
         saved.append(kept)
         if isinstance(source, Variable):
-            version = source._version
+            version = source._counter
             versions.append((slot, version, version[0] if version else 0))
     node.saved = tuple(saved)
     node.versions = tuple(versions)
@@ -174,8 +174,8 @@ def store(result: Any, out: Any) -> Any:
             f"result type {names[result._data.dtype.kind]} can't be cast to the desired output type {names[out._data.dtype.kind]}"
         )
     out._data[...] = result._data
-    if out._version is not None:
-        out._version[0] += 1
+    if out._counter is not None:
+        out._counter[0] += 1
     return out
 
 

@@ -218,7 +218,7 @@ def setitem(input: Any, key: Any, value: Any) -> None:
 
 def _no_history(input: Any, value: Any) -> bool:
     if not state.grad:
-        return input._version is not None
+        return input._counter is not None
     own = input
     while own is not None:
         if own._node is not None:

@@ -20,7 +20,7 @@ ndarray = np.ndarray
 
 def _is_plain(t: Any, other: Any) -> bool:
     """Whether changing `t` by `other` needs no history."""
-    if ACTIVE or t._version is None or type(t._data) is not ndarray:
+    if ACTIVE or t._counter is None or type(t._data) is not ndarray:
         return False
     if not state.grad:
         return True
@@ -246,7 +246,7 @@ def set_(self: Any, source: Any = None) -> Any:
     """Show the memory of another tensor."""
     self._data = np.empty(0, self._data.dtype) if source is None else source._data
     if source is not None:
-        self._version = source._version
+        self._counter = source._counter
     return self
 
 

@@ -43,6 +43,23 @@ def _finish(result: Any, out: Any) -> Any:
     return result if out is None else store(result, out)
 
 
+def numpy_names(function: Any) -> Any:
+    """Let a function take NumPy's names `axis` and `keepdims` for `dim` and `keepdim`, as PyTorch's do."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim"), ("x", "input"), ("a", "input")):
+                if theirs in kwargs:
+                    kwargs[ours] = kwargs.pop(theirs)
+        return function(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function  # type: ignore[attr-defined]
+    return call
+
+
+@numpy_names
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Sum of the elements along `dim` (an int, several, or None for all)."""
     if dtype is not None:
@@ -63,22 +80,26 @@ def _floating(input: Any, name: str, wanted: dtype | None) -> Any:
     return input
 
 
+@numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Arithmetic mean along `dim`, of floating or complex elements."""
     input = _floating(input, "mean", dtype)
     return _finish(record(ops.mean, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
+@numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     """Sum that takes NaN as 0."""
     return ops.nansum(input if dtype is None else cast(input, dtype), normal_dims(dim, input._data.ndim), keepdim)
 
 
+@numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     """Mean of the elements that are not NaN."""
     return ops.nanmean(input if dtype is None else cast(input, dtype), normal_dims(dim, input._data.ndim), keepdim)
 
 
+@numpy_names
 def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Product of the elements along one dim, or of all."""
     if dtype is not None:
@@ -96,6 +117,7 @@ def _dim_or_unbiased(dim: Any, unbiased: Any) -> tuple[Any, Any]:
     return (None, dim) if isinstance(dim, bool) else (dim, unbiased)
 
 
+@numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
 ) -> Any:
@@ -107,6 +129,7 @@ def var(
     )
 
 
+@numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
 ) -> Any:
@@ -120,16 +143,18 @@ def std(
 
 def _only_floating(input: Any, name: str) -> Any:
     if input._data.dtype.kind in "iub":
-        raise DTypeError(f"{name} only support floating-point dtypes")
+        raise DTypeError("std and var only support floating point and complex dtypes")
     return input
 
 
+@numpy_names
 def var_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None) -> Any:
     """(variance, mean) along `dim`."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
+@numpy_names
 def std_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None) -> Any:
     """(standard deviation, mean) along `dim`."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
@@ -140,6 +165,7 @@ def _one_dim(input: Any, dim: Any) -> int:
     return wrap_dim(dim, input._data.ndim)
 
 
+@numpy_names
 def max(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """The greatest element; with `dim` (values, indices); with a tensor the elementwise maximum."""
     if isinstance(dim, Variable):
@@ -149,6 +175,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) 
     return _two(max_type, record(ops.max_dim, (input,), {"dim": _one_dim(input, dim), "keepdim": keepdim}), out)
 
 
+@numpy_names
 def min(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """The smallest element; with `dim` (values, indices); with a tensor the elementwise minimum."""
     if isinstance(dim, Variable):
@@ -162,11 +189,13 @@ def _two(cls: Any, results: Any, out: Any) -> Any:
     return cls(*results) if out is None else cls(*(store(r, o) for r, o in zip(results, out, strict=True)))
 
 
+@numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """The greatest element along `dim`; equal ones share the gradient."""
     return _finish(record(ops.amax, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
+@numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """The smallest element along `dim`; equal ones share the gradient."""
     return _finish(record(ops.amin, (input,), {"dim": dim, "keepdim": keepdim}), out)
@@ -177,31 +206,37 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
     return aminmax_type(amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim))
 
 
+@numpy_names
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the greatest element along `dim`, or in row-major order of all."""
     return record(ops.argmax, (input,), {"dim": None if dim is None else _one_dim(input, dim), "keepdim": keepdim})
 
 
+@numpy_names
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the smallest element along `dim`, or in row-major order of all."""
     return record(ops.argmin, (input,), {"dim": None if dim is None else _one_dim(input, dim), "keepdim": keepdim})
 
 
+@numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """Whether all elements along `dim` are non-zero."""
     return _finish(record(ops.all, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
+@numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """Whether any element along `dim` is non-zero."""
     return _finish(record(ops.any, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
+@numpy_names
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements along `dim` are not 0."""
     return record(ops.count_nonzero, (input,), {"dim": dim})
 
 
+@numpy_names
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """The p-norm of the elements along `dim`; "fro" is 2, "nuc" the sum of singular values."""
     input = _floating(input, "norm", dtype)
@@ -219,6 +254,7 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
     return norm(input - other, p)
 
 
+@numpy_names
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median of all elements, or (values, indices) along `dim`."""
     return _median(input, dim, keepdim, False)
@@ -254,6 +290,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     return kthvalue_type(*record(ops.kth_dim, (input,), {"dim": d, "keepdim": keepdim, "k": k}))
 
 
+@numpy_names
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
     """(elements in order along `dim`, where they came from)."""
     return _two(sort_type, record(ops.sort_dim, (input,), {"dim": _one_dim(input, dim), "descending": descending}), out)
@@ -264,6 +301,7 @@ def msort(input: Any) -> Any:
     return sort(input, 0)[0]
 
 
+@numpy_names
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The positions that sort along `dim`."""
     return sort(input, dim, descending)[1]
@@ -280,11 +318,13 @@ def _scanned(input: Any, wanted: dtype | None) -> Any:
     return cast(input, from_np(np.dtype(np.int64))) if input._data.dtype.kind in "biu" else input
 
 
+@numpy_names
 def cumsum(input: Any, dim: int, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Running sum along `dim`."""
     return _finish(record(ops.cumsum, (_scanned(input, dtype),), {"dim": _one_dim(input, dim)}), out)
 
 
+@numpy_names
 def cumprod(input: Any, dim: int, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Running product along `dim`."""
     return _finish(record(ops.cumprod, (_scanned(input, dtype),), {"dim": _one_dim(input, dim)}), out)
@@ -300,6 +340,7 @@ def cummin(input: Any, dim: int) -> Any:
     return cummin_type(*record(ops.cummin, (input,), {"dim": _one_dim(input, dim)}))
 
 
+@numpy_names
 def logcumsumexp(input: Any, dim: int) -> Any:
     """Logarithm of the running sum of exponentials along `dim`."""
     return record(ops.logcumsumexp, (input,), {"dim": _one_dim(input, dim)})

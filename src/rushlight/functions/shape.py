@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,11 @@ def view(input: Any, *shape: Any) -> Any:
     """The same memory with another shape, or read as another dtype."""
     if len(shape) == 1 and isinstance(shape[0], dtype):
         return _view_dtype(input, shape[0])
-    return one_view(linear.view_as, input, {"shape": ints(shape)})
+    sizes = ints(shape)
+    for i, n in enumerate(sizes):
+        if n < -1:
+            raise ShapeError(f"invalid shape dimension {n} at index {i} of shape {list(sizes)}")
+    return one_view(linear.view_as, input, {"shape": sizes})
 
 
 def _view_dtype(input: Any, wanted: dtype) -> Any:
@@ -85,7 +90,8 @@ def reshape(input: Any, *shape: Any) -> Any:
     sizes = ints(shape)
     data = input._data
     if type(data) is ndarray and data.flags.c_contiguous:
-        infer_size(sizes, data.size) if data.size == 0 else None
+        if not data.size or min(sizes, default=0) < -1:
+            infer_size(sizes, data.size)
         return one_view(linear.view_as, input, {"shape": sizes})
     if type(data) is ndarray:
         item = max(data.itemsize, 1)
@@ -149,6 +155,20 @@ def t(input: Any) -> Any:
     if input._data.ndim > 2:
         raise ShapeError(f"t() expects a tensor with <= 2 dimensions, but self is {input._data.ndim}D")
     return one_view(linear.t, input, {})
+
+
+def reversed_dims(input: Any) -> Any:
+    """`x.T`: dims in reverse order."""
+    n = input._data.ndim
+    if n == 2:
+        return one_view(linear.t, input, {})
+    warnings.warn(
+        "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an "
+        "error in a future release. Consider `x.mT` to transpose batches of matrices or "
+        "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of a tensor.",
+        stacklevel=2,
+    )
+    return one_view(linear.permute, input, {"dims": tuple(range(n))[::-1]})
 
 
 def permute(input: Any, *dims: Any) -> Any:

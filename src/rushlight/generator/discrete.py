@@ -33,8 +33,7 @@ def bernoulli_each(generator: Generator, p: Any, dtype: Any) -> Any:
     with generator.lock:
         if p.dtype == _FLOAT64:
             return (units64(generator, len(p)) < p).astype(dtype)
-        units = np.empty(len(p), np.float32)
-        units32(generator, units)
+        units = units32(generator, len(p))
     return (units < p.astype(np.float32)).astype(dtype)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from rushlight.dtypes import NP_HALF
 from rushlight.generator.engine import Generator
-from rushlight.generator.fused import fma32, fma64
+from rushlight.generator.fused import fma32, fma64, unit_fma32
 from rushlight.generator.single import BoxMuller
-from rushlight.generator.words import PIECE, units32, units64
+from rushlight.generator.words import PIECE, fill_units32, units32, units64
 
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
@@ -32,11 +32,10 @@ def uniform(generator: Generator, n: int, dtype: Any, low: float = 0.0, high: fl
                 return values
             values = _affine64(values, high - low, low)
             return _without(values, np.float64(high), np.float64(low))
-        values = np.empty(n, np.float32)
-        units32(generator, values)
+        values = units32(generator, n)
     if low != 0.0 or high != 1.0:
         start, stop = np.float32(low), np.float32(high)
-        values = _affine32(values, float(stop - start), float(start))
+        values = unit_fma32(values, float(stop - start), float(start))
     elif dtype == _FLOAT32:
         return values
     # Rounding can reach the upper bound, in half precision often.
@@ -148,11 +147,11 @@ def _blocks32(generator: Generator, n: int, mean: float, std: float) -> Any:
     whole = n - n % _BLOCK
     for start in range(0, whole, _NORMAL_PIECE):
         piece = out[start : min(start + _NORMAL_PIECE, whole)]
-        units32(generator, piece)
+        fill_units32(generator, piece)
         _to_normal32(piece)
     if whole < n:
         generator.raw(n - whole)
-        units32(generator, out[n - _BLOCK :])
+        fill_units32(generator, out[n - _BLOCK :])
         _to_normal32(out[n - _BLOCK :])
     return _affine32(out, float(np.float32(std)), float(np.float32(mean)))
 

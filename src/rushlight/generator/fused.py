@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,17 @@ def fma32(x: Any, y: float, z: float) -> Any:
         nudged = np.nextafter(total[doubtful], np.copysign(np.inf, lost))
         total[doubtful] = np.where(lost == 0, total[doubtful], nudged)
     return total.astype(np.float32)
+
+
+def unit_fma32(x: Any, y: float, z: float) -> Any:
+    """`fma32` for `x` in [0, 1) with 24 binary places, for which float64 usually holds `x * y + z` exactly."""
+    exponents = [math.frexp(v)[1] for v in (y, z) if v != 0.0]
+    lowest = min(math.frexp(y)[1] - 48, math.frexp(z)[1] - 24 if z else 0)
+    if exponents and max(exponents) + 1 - lowest <= 53:
+        wide = np.multiply(x, y, dtype=np.float64)
+        np.add(wide, z, wide)
+        return wide.astype(np.float32)
+    return fma32(x, y, z)
 
 
 def fma64(x: Any, y: float, z: float) -> Any:

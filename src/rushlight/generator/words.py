@@ -9,10 +9,14 @@ import numpy as np
 
 from rushlight.generator.engine import Generator
 
+# Up to this many elements the number of NumPy calls counts, beyond it the bytes that they move.
+_FEW = 400
 # Draws are made in pieces of this many elements, so that the passes over a piece stay in the cache.
 PIECE = 8192
 
 _LOW24 = np.array(0xFFFFFF, np.uint32)
+_LOW24_WIDE = np.array(0xFFFFFF, np.uint64)
+_UNIT24_WIDE = np.array(2.0**-24, np.float64)
 _LOW21 = np.array(0x1FFFFF, np.uint64)
 _THIRTY_TWO = np.array(32, np.uint64)
 _UNIT24 = np.array(2.0**-24, np.float32)
@@ -33,8 +37,19 @@ def words64(generator: Generator, n: int) -> Any:
     return high
 
 
-def units32(generator: Generator, out: Any) -> None:
-    """Fill the 1-d float32 array `out` with numbers in [0, 1) of 24 bits, the low bits of a word each."""
+def units32(generator: Generator, n: int) -> Any:
+    """`n` float32 numbers in [0, 1) of 24 bits, the low bits of a word each."""
+    if n <= _FEW:
+        drawn = generator.raw(n)
+        np.bitwise_and(drawn, _LOW24_WIDE, drawn)
+        return np.multiply(drawn, _UNIT24_WIDE).astype(np.float32)
+    out = np.empty(n, np.float32)
+    fill_units32(generator, out)
+    return out
+
+
+def fill_units32(generator: Generator, out: Any) -> None:
+    """`units32` into the 1-d array `out`."""
     n = len(out)
     if n <= PIECE:
         # Below 2**31 both readings agree, and int32 converts to float in one machine instruction.
@@ -43,7 +58,7 @@ def units32(generator: Generator, out: Any) -> None:
         np.multiply(out, _UNIT24, out)
         return
     for start in range(0, n, PIECE):
-        units32(generator, out[start : start + PIECE])
+        fill_units32(generator, out[start : start + PIECE])
 
 
 def units64(generator: Generator, n: int) -> Any:

@@ -323,5 +323,6 @@ class ModuleDict(Module):
                 f"{type(modules).__name__}"
             )
         is_mapping = isinstance(modules, (Mapping, ModuleDict))
-        for key, module in modules.items() if is_mapping else checked_pairs(modules, "ModuleDict"):
+        given: Any = modules
+        for key, module in given.items() if is_mapping else checked_pairs(given, "ModuleDict"):
             self[key] = module

@@ -48,7 +48,9 @@ class ModuleConversion(ModuleWalk):
         place, kind, non_blocking, memory_format = parse_to(args, kwargs)
         if kind is not None and not (kind.is_floating_point or kind.is_complex):
             raise explain(
-                TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={kind!r}"),
+                TypeError(
+                    f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={kind!r}"
+                ),
                 fix="convert the inputs instead, or one tensor: m.weight.data.to(dtype)",
             )
 
@@ -57,7 +59,8 @@ class ModuleConversion(ModuleWalk):
             options: dict[str, Any] = {}
             if memory_format is not None and tensor.dim() in (4, 5):
                 options["memory_format"] = memory_format
-            return tensor.to(place or tensor.device, wanted or tensor.dtype, non_blocking, **options)
+            moved: Tensor = tensor.to(place or tensor.device, wanted or tensor.dtype, non_blocking, **options)
+            return moved
 
         return self._apply(convert)
 
@@ -115,7 +118,7 @@ class ModuleConversion(ModuleWalk):
 
 def _convert_parameter(fn: TensorFunction, name: str, parameter: Parameter) -> None:
     if isinstance(parameter, UninitializedTensorMixin):
-        fn(parameter)
+        parameter.data = fn(parameter.data)
         return
     try:
         parameter.data = fn(parameter)
@@ -124,7 +127,7 @@ def _convert_parameter(fn: TensorFunction, name: str, parameter: Parameter) -> N
         raise
     gradient = parameter.grad
     if gradient is not None:
-        # The dtypes of a parameter and its gradient must agree, so the gradient is set anew, not written through `.data`.
+        # Set anew, not written through `.data`: the dtypes of a parameter and its gradient must agree.
         recorded = gradient.requires_grad
         parameter.grad = fn(gradient.detach()).requires_grad_(recorded)
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from rushlight.creation import empty_like
 from rushlight.errors import explain
 from rushlight.generator import Generator
 from rushlight.linalg import qr
@@ -20,10 +21,32 @@ from rushlight.sampling import randperm
 from rushlight.tensor import Tensor
 
 __all__ = [
-    "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_",
-    "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_",
-    "uniform", "normal", "constant", "eye", "dirac", "xavier_uniform", "xavier_normal", "kaiming_uniform",
-    "kaiming_normal", "orthogonal", "sparse",
+    "calculate_gain",
+    "constant",
+    "constant_",
+    "dirac",
+    "dirac_",
+    "eye",
+    "eye_",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "normal",
+    "normal_",
+    "ones_",
+    "orthogonal",
+    "orthogonal_",
+    "sparse",
+    "sparse_",
+    "trunc_normal_",
+    "uniform",
+    "uniform_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros_",
 ]  # fmt: skip
 
 _FAN_MODES = ["fan_in", "fan_out"]
@@ -79,7 +102,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     )
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Any:
     """Fill with uniform numbers from [a, b).
 
     Examples
@@ -91,7 +114,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         return tensor.uniform_(a, b, generator=generator)
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Any:
     """Fill with normal numbers of the given mean and standard deviation."""
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
@@ -104,7 +127,7 @@ def trunc_normal_(
     a: float = -2.0,
     b: float = 2.0,
     generator: Generator | None = None,
-) -> Tensor:
+) -> Any:
     """Fill with normal numbers, those outside [a, b] drawn anew.
 
     Where few normal numbers would be inside, uniform ones from [a, b] are accepted in proportion to the density.
@@ -129,7 +152,7 @@ def trunc_normal_(
     return tensor
 
 
-def constant_(tensor: Tensor, val: float) -> Tensor:
+def constant_(tensor: Tensor, val: float) -> Any:
     """Fill with `val`.
 
     Examples
@@ -141,18 +164,18 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
         return tensor.fill_(val)
 
 
-def ones_(tensor: Tensor) -> Tensor:
+def ones_(tensor: Tensor) -> Any:
     """Fill with 1."""
     return constant_(tensor, 1.0)
 
 
-def zeros_(tensor: Tensor) -> Tensor:
+def zeros_(tensor: Tensor) -> Any:
     """Fill with 0."""
     with no_grad():
         return tensor.zero_()
 
 
-def eye_(tensor: Tensor) -> Tensor:
+def eye_(tensor: Tensor) -> Any:
     """Fill a matrix with ones on the diagonal and zeros elsewhere: a linear layer then passes its inputs on.
 
     Examples
@@ -168,7 +191,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+def dirac_(tensor: Tensor, groups: int = 1) -> Any:
     """Fill a convolution's weight so that it passes on as many input channels as it can, in each group of channels.
 
     Examples
@@ -196,7 +219,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return tensor
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Any:
     """Fill with uniform numbers of variance `gain**2 * 2 / (fan_in + fan_out)`.
 
     References
@@ -207,7 +230,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Any:
     """Fill with normal numbers of variance `gain**2 * 2 / (fan_in + fan_out)` (see `xavier_uniform_`)."""
     return normal_(tensor, 0.0, _xavier_deviation(tensor, gain), generator)
 
@@ -218,7 +241,7 @@ def kaiming_uniform_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> Tensor:
+) -> Any:
     """Fill with uniform numbers of variance `gain**2 / fan`.
 
     Parameters
@@ -249,14 +272,14 @@ def kaiming_normal_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> Tensor:
+) -> Any:
     """Fill with normal numbers of variance `gain**2 / fan`; parameters as of `kaiming_uniform_`."""
     if _is_empty(tensor):
         return tensor
     return normal_(tensor, 0.0, _kaiming_deviation(tensor, a, mode, nonlinearity), generator)
 
 
-def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Any:
     """Fill with a matrix whose rows or columns, whichever are fewer, are orthonormal, times `gain`.
 
     Dimensions after the first are taken together. The matrix is the orthogonal factor of one of normal numbers, its
@@ -288,7 +311,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     return tensor
 
 
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Any:
     """Fill a matrix with normal numbers, of which `ceil(sparsity * rows)` random ones in each column become 0.
 
     References
@@ -355,9 +378,7 @@ def _normal_cdf(x: float) -> float:
     return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
 
-def _redraw_normals(
-    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None
-) -> None:
+def _redraw_normals(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None) -> None:
     """Draw a whole tensor of normal numbers, and another for those outside, until none is."""
     low, high = tensor.new_tensor(a).item(), tensor.new_tensor(b).item()
     tensor.normal_(mean, std, generator=generator)
@@ -365,30 +386,28 @@ def _redraw_normals(
         outside = (tensor < low) | (tensor > high)
         if not outside.any():
             return
-        again = tensor.new_empty(tensor.shape).normal_(mean, std, generator=generator)
+        again = empty_like(tensor).normal_(mean, std, generator=generator)
         tensor.copy_(again.where(outside, tensor))
 
 
-def _accept_uniforms(
-    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None
-) -> None:
+def _accept_uniforms(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None) -> None:
     """Draw uniform numbers until each was accepted with the density at its place over the largest density."""
     mode = max(a, min(mean, b))
     peak = -0.5 * ((mode - mean) / std) ** 2
     pending: Any = None
     while pending is None or pending.any():
-        candidates = tensor.new_empty(tensor.shape).uniform_(a, b, generator=generator)
+        candidates = empty_like(tensor).uniform_(a, b, generator=generator)
         tensor.copy_(candidates if pending is None else candidates.where(pending, tensor))
         log_density = ((candidates - mean) / std).pow(2).mul(-0.5).sub(peak)
-        rejected = tensor.new_empty(tensor.shape).uniform_(generator=generator).log() > log_density
+        rejected = empty_like(tensor).uniform_(generator=generator).log() > log_density
         pending = rejected if pending is None else pending & rejected
 
 
-def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _deprecated(function: Callable[..., Any]) -> Callable[..., Any]:
     old = function.__name__[:-1]
 
     @functools.wraps(function)
-    def warned(*args: Any, **kwargs: Any) -> Tensor:
+    def warned(*args: Any, **kwargs: Any) -> Any:
         warnings.warn(
             f"`nn.init.{old}` is now deprecated in favor of `nn.init.{function.__name__}`.",
             FutureWarning,

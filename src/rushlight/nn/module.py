@@ -108,9 +108,7 @@ class Module(ModuleState):
                 or CALL_HOOKS
                 or "_compiled_call_impl" in state
             ):
-                return self._call_impl(*args, **kwargs) if self._compiled_call_impl is None else self._compiled_call_impl(
-                    *args, **kwargs
-                )
+                return (self._compiled_call_impl or self._call_impl)(*args, **kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
             if "_backward_hooks" not in state:

@@ -27,6 +27,9 @@ _NO_SHAPE = (
     "parameters before accessing their attributes."
 )
 
+# The slot under `Tensor._data`, which uninitialized tensors hide behind an error.
+_ARRAY: Any = Variable.__dict__["_data"]
+
 
 class _ParameterMeta(type):
     """Lets tensors of other classes count as parameters by the attribute `_is_param`."""
@@ -79,23 +82,23 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = result
         return result
 
-    def __repr__(self, **options: Any) -> str:
-        return "Parameter containing:\n" + super().__repr__(**options)
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         state = _attributes(self)
-        arguments = (self.data, self.requires_grad, OrderedDict())
+        arguments: tuple[Any, ...] = (self.data, self.requires_grad, OrderedDict())
         if not state:
             return _rebuild_parameter, arguments
         return _rebuild_parameter_with_state, (*arguments, state)
 
 
-def _shared(cls: Any, data: Tensor, requires_grad: bool) -> Any:
+def _shared(cls: Any, data: Any, requires_grad: bool) -> Any:
     """An instance of `cls` over the memory of `data`."""
     out = object.__new__(cls)
     out._data = data._data
     out._node = None
-    out._version = data._version
+    out._counter = data._counter
     out._view = None
     if requires_grad:
         if out._data.dtype not in NP_INEXACT:
@@ -178,21 +181,23 @@ class UninitializedTensorMixin:
     @property
     def dtype(self) -> dtype:
         """The dtype that the data will have."""
-        return self.data.dtype
+        kind: dtype = self.data.dtype
+        return kind
 
     @property
     def device(self) -> device:
         """Where the data will be."""
-        return self.data.device
+        place: device = self.data.device
+        return place
 
     @property
-    def data(self) -> Tensor:
+    def data(self) -> Any:
         """An empty tensor that carries dtype and device."""
         return _shared(Tensor, _Bare(self), False)
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        Variable._data.__set__(self, value._data)
+        _ARRAY.__set__(self, value._data)
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become an ordinary parameter or buffer of this shape, in place; the values are uninitialised."""
@@ -208,7 +213,7 @@ class UninitializedTensorMixin:
             "before calling `module.share_memory()`."
         )
 
-    def __repr__(self, **options: Any) -> str:
+    def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -219,8 +224,8 @@ class _Bare:
     """The empty array of an uninitialized tensor, in the form `_shared` reads."""
 
     def __init__(self, owner: Any) -> None:
-        self._data = Variable._data.__get__(owner)
-        self._version = owner._version
+        self._data = _ARRAY.__get__(owner)
+        self._counter = owner._counter
 
 
 class UninitializedParameter(UninitializedTensorMixin, Parameter):
@@ -272,9 +277,9 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
 def _without_shape(cls: Any, requires_grad: bool, device: Any, dtype: Any) -> Any:
     plain = empty(0, device=device, dtype=dtype)
     out = object.__new__(cls)
-    Variable._data.__set__(out, plain._data)
+    _ARRAY.__set__(out, plain._data)
     out._node = None
-    out._version = plain._version
+    out._counter = plain._counter
     out._view = None
     if requires_grad:
         out._node = leaf_node(out)

@@ -204,11 +204,13 @@ class ModuleState(ModuleConversion):
         """Call `hook(module, prefix, keep_vars)` before `state_dict`."""
         return add_hook(self._state_dict_pre_hooks, hook)
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         return add_hook(self._load_state_dict_pre_hooks, BoundHook(hook, self if with_module else None))
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
+        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -256,11 +258,13 @@ def _load_one(
             f"but received {type(value)}"
         )
         return
-    is_lazy = isinstance(target, UninitializedTensorMixin)
+    if isinstance(target, UninitializedTensorMixin):
+        # Its module gives it the shape before loading; what has no shape yet on either side stays so.
+        return
     # Scalars were saved with shape [1] before PyTorch 0.4.
-    if not is_lazy and target.dim() == 0 and value.dim() == 1 and value.shape[0] == 1:
+    if value.shape == (1,) and target.dim() == 0:
         value = value[0]
-    if not is_lazy and value.shape != target.shape:
+    if value.shape != target.shape:
         errors.append(
             f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, the shape in current "
             f"model is {target.shape}."
@@ -320,7 +324,7 @@ def _load_error(module: Any, state: Mapping[str, Any], problems: _Problems, stri
 def _transposed_fix(module: Any, state: Mapping[str, Any]) -> str | None:
     own = dict(module.named_parameters())
     for key, value in state.items():
-        if key in own and tuple(value.shape) != tuple(own[key].shape) and tuple(value.shape[::-1]) == tuple(own[key].shape):
+        if key in own and tuple(value.shape) != tuple(own[key].shape) == tuple(value.shape[::-1]):
             return f'state["{key}"] = state["{key}"].T'
     return None
 

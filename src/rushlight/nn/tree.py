@@ -21,7 +21,6 @@ HOOK_TABLES = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-_UNREGISTERED = frozenset((bool, int, float, str, tuple))
 
 
 def type_name(value: Any) -> str:
@@ -82,7 +81,8 @@ class ModuleTree:
             raise _not_initialised("buffer")
         _check_name(self, name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
+            kind = type_name(tensor)
+            raise TypeError(f"cannot assign '{kind}' object to buffer '{name}' (torch Tensor or None required)")
         tensor = _through_registration_hooks(BUFFER_REGISTRATION, self, name, tensor)
         self._buffers[name] = tensor
         if persistent:
@@ -275,8 +275,9 @@ def _check_name(module: Any, name: Any, what: str, table: dict[str, Any]) -> Non
 
 def _check_parameter(name: str, param: Any) -> None:
     if not isinstance(param, Parameter):
-        message = f"cannot assign '{type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
-        raise explain(TypeError(message), fix="wrap the tensor: nn.Parameter(tensor)")
+        kind = type_name(param)
+        error = TypeError(f"cannot assign '{kind}' object to parameter '{name}' (torch.nn.Parameter or None required)")
+        raise explain(error, fix="wrap the tensor: nn.Parameter(tensor)")
     if param.grad_fn is not None:
         raise ValueError(
             f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "

@@ -78,7 +78,8 @@ def qr(xp: Any, x: Array, mode: str = "reduced") -> tuple[Array, Array]:
     """Q with orthonormal columns and upper triangular R, x = Q R; mode "r" leaves Q out."""
     if mode == "r":
         return np.zeros((0,), x.dtype), np.asarray(np.linalg.qr(x, "r"))
-    q, r = np.linalg.qr(x, mode)
+    factorise: Any = np.linalg.qr
+    q, r = factorise(x, mode)
     return q, r
 
 

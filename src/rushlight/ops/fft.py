@@ -37,9 +37,8 @@ def fft_c2c(xp: Any, x: Array, dims: Dims, scaling: str, forward: bool) -> Array
     """Transform of complex numbers over `dims`."""
     if not x.size or not dims:
         return x.copy()
-    if forward:
-        return np.fft.fftn(x, axes=dims, norm=_FORWARD[scaling])  # type: ignore[call-overload,no-any-return]
-    return np.fft.ifftn(x, axes=dims, norm=_INVERSE[scaling])  # type: ignore[call-overload,no-any-return]
+    function: Any = np.fft.fftn if forward else np.fft.ifftn
+    return function(x, axes=dims, norm=(_FORWARD if forward else _INVERSE)[scaling])
 
 
 def _r2c_spec(x: Spec, dims: Dims, scaling: str, onesided: bool) -> Spec:
@@ -92,5 +91,6 @@ def fft_c2r(xp: Any, x: Array, dims: Dims, scaling: str, size: int) -> Array:
     if not x.size:
         return np.zeros(spec.shape, spec.dtype)
     lengths = [x.shape[d] for d in dims[:-1]] + [size]
-    out: Any = np.fft.irfftn(x, s=lengths, axes=dims, norm=_INVERSE[scaling])  # type: ignore[call-overload]
+    function: Any = np.fft.irfftn
+    out = function(x, s=lengths, axes=dims, norm=_INVERSE[scaling])
     return out.astype(spec.dtype, copy=False)

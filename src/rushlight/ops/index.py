@@ -42,7 +42,8 @@ def _unique_positions(at: Where) -> bool:
 )
 def index(xp: Any, x: Array, at: Where) -> Array:
     """The elements at an index with integer arrays or masks, as a copy."""
-    return np.asarray(x[at.index])
+    picked = np.asarray(x[at.index])
+    return picked if picked.flags.c_contiguous else picked.copy(order="C")
 
 
 @opaque(spec=lambda x, shape, at: Spec(shape, x.dtype), grad=lambda g, at: index(g, at))
@@ -108,7 +109,7 @@ def check_indices(values: Any, size: int, dim: int, name: str = "index") -> None
             )
 
 
-def _gather_spec(x: Spec, dim: int, index: Spec) -> Spec:
+def _gather_spec(x: Spec, index: Spec, dim: int) -> Spec:
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError("gather(): Expected dtype int64 for index")
     if len(index.shape) != len(x.shape):
@@ -126,7 +127,7 @@ def _gather_spec(x: Spec, dim: int, index: Spec) -> Spec:
     spec=_gather_spec,
     grad=(lambda g, x_spec, index, dim: scatter_add_zeros(g, index, x_spec.shape, dim), None),
 )
-def gather(xp: Any, x: Array, dim: int, index: Array) -> Array:
+def gather(xp: Any, x: Array, index: Array, dim: int) -> Array:
     """out[i][j] = x[index[i][j]][j] for dim 0, and alike for other dims."""
     if not x.ndim:
         return np.full(index.shape, x)
@@ -146,7 +147,7 @@ def scatter_add_zeros(xp: Any, x: Array, index: Array, shape: Ints, dim: int) ->
     return place_along.body(xp, x, index, shape, dim)
 
 
-def _scatter_spec(x: Spec, dim: int, index: Spec, src: Spec) -> Spec:
+def _scatter_spec(x: Spec, index: Spec, src: Spec, dim: int) -> Spec:
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError("scatter(): Expected dtype int64 for index")
     if src.dtype is not None and src.dtype != x.dtype:
@@ -177,12 +178,12 @@ def _cut_grad(g: Any, index: Any, src_spec: Spec, dim: int) -> Any:
 @opaque(
     spec=_scatter_spec,
     grad=(
-        lambda g, index, dim: scatter_fill(g, dim, index, 0),
+        lambda g, index, dim: scatter_fill(g, index, dim, 0),
         None,
         _cut_grad,
     ),
 )
-def scatter(xp: Any, x: Array, dim: int, index: Array, src: Array) -> Array:
+def scatter(xp: Any, x: Array, index: Array, src: Array, dim: int) -> Array:
     """A copy of `x` with out[index[i][j]][j] = src[i][j] for dim 0, and alike for other dims."""
     out = np.array(x, copy=True)
     check_indices(index, x.shape[dim], dim)
@@ -198,8 +199,8 @@ def _assign(out: Any, index: Any, dim: int, src: Any) -> None:
     out[along(index, dim)] = _cut(src, index.shape)
 
 
-@opaque(spec=lambda x, dim, index, value: x, grad=(lambda g, index, dim: scatter_fill(g, dim, index, 0), None))
-def scatter_fill(xp: Any, x: Array, dim: int, index: Array, value: Any = 0) -> Array:
+@opaque(spec=lambda x, *others, **params: x, grad=(lambda g, index, dim: scatter_fill(g, index, dim, 0), None))
+def scatter_fill(xp: Any, x: Array, index: Array, dim: int, value: Any = 0) -> Array:
     """`scatter` of one number."""
     out = np.array(x, copy=True)
     check_indices(index, x.shape[dim], dim)
@@ -208,7 +209,7 @@ def scatter_fill(xp: Any, x: Array, dim: int, index: Array, value: Any = 0) -> A
 
 
 @opaque(spec=_scatter_spec, grad=(lambda g: g, None, _cut_grad))
-def scatter_add(xp: Any, x: Array, dim: int, index: Array, src: Array) -> Array:
+def scatter_add(xp: Any, x: Array, index: Array, src: Array, dim: int) -> Array:
     """A copy of `x` with out[index[i][j]][j] += src[i][j] for dim 0, and alike for other dims."""
     out = np.array(x, copy=True)
     check_indices(index, x.shape[dim], dim)
@@ -219,9 +220,9 @@ def scatter_add(xp: Any, x: Array, dim: int, index: Array, src: Array) -> Array:
 REDUCERS = {"sum": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
 
-@opaque(spec=lambda x, dim, index, src, reduce, include_self: x)
+@opaque(spec=lambda x, *others, **params: x)
 def scatter_reduce(
-    xp: Any, x: Array, dim: int, index: Array, src: Array, reduce: str = "sum", include_self: bool = True
+    xp: Any, x: Array, index: Array, src: Array, dim: int, reduce: str = "sum", include_self: bool = True
 ) -> Array:
     """A copy of `x` with `src` combined at `index` by sum, prod, mean, amax or amin."""
     check_indices(index, x.shape[dim], dim)
@@ -243,7 +244,7 @@ def scatter_reduce(
     return out
 
 
-def _rows_spec(x: Spec, dim: int, index: Spec) -> Spec:
+def _rows_spec(x: Spec, index: Spec, dim: int) -> Spec:
     if len(index.shape) > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index.dtype not in (np.int64, np.int32):
@@ -256,7 +257,7 @@ def _rows_spec(x: Spec, dim: int, index: Spec) -> Spec:
     spec=_rows_spec,
     grad=(lambda g, x_spec, index, dim: rows_place(g, index, x_spec.shape, dim), None),
 )
-def index_select(xp: Any, x: Array, dim: int, index: Array) -> Array:
+def index_select(xp: Any, x: Array, index: Array, dim: int) -> Array:
     """The slices of `x` along `dim` at the positions in the vector `index`."""
     if not x.ndim:
         return x.copy()
@@ -267,7 +268,7 @@ def index_select(xp: Any, x: Array, dim: int, index: Array) -> Array:
 @opaque(
     name="IndexAddBackward0",
     spec=lambda x, index, shape, dim: Spec(shape, x.dtype),
-    grad=(lambda g, index, dim: index_select(g, dim, index), None),
+    grad=(lambda g, index, dim: index_select(g, index, dim), None),
 )
 def rows_place(xp: Any, x: Array, index: Array, shape: Ints, dim: int) -> Array:
     """Zeros of `shape` with slices added at `index` along `dim`: the gradient of `index_select`."""
@@ -278,7 +279,7 @@ def rows_place(xp: Any, x: Array, index: Array, shape: Ints, dim: int) -> Array:
     return out
 
 
-def _index_add_spec(x: Spec, dim: int, index: Spec, source: Spec, alpha: float = 1) -> Spec:
+def _index_add_spec(x: Spec, index: Spec, source: Spec, dim: int, alpha: float = 1) -> Spec:
     expected = (*x.shape[:dim], index.shape[0] if index.shape else 1, *x.shape[dim + 1 :])
     if x.shape and source.shape != expected:
         raise explain(
@@ -291,9 +292,9 @@ def _index_add_spec(x: Spec, dim: int, index: Spec, source: Spec, alpha: float =
 
 @opaque(
     spec=_index_add_spec,
-    grad=(lambda g: g, None, lambda g, index, dim, alpha: index_select(g, dim, index) * alpha),
+    grad=(lambda g: g, None, lambda g, index, dim, alpha: index_select(g, index, dim) * alpha),
 )
-def index_add(xp: Any, x: Array, dim: int, index: Array, source: Array, alpha: float = 1) -> Array:
+def index_add(xp: Any, x: Array, index: Array, source: Array, dim: int, alpha: float = 1) -> Array:
     """A copy of `x` with `alpha * source` added to its slices at `index` along `dim`."""
     check_indices(index, x.shape[dim], dim)
     out = np.array(x, copy=True)
@@ -305,12 +306,12 @@ def index_add(xp: Any, x: Array, dim: int, index: Array, source: Array, alpha: f
 @opaque(
     spec=_index_add_spec,
     grad=(
-        lambda g, index, dim: index_fill(g, dim, index, 0),
+        lambda g, index, dim: index_fill(g, index, dim, 0),
         None,
-        lambda g, index, dim: index_select(g, dim, index),
+        lambda g, index, dim: index_select(g, index, dim),
     ),
 )
-def index_copy(xp: Any, x: Array, dim: int, index: Array, source: Array) -> Array:
+def index_copy(xp: Any, x: Array, index: Array, source: Array, dim: int) -> Array:
     """A copy of `x` with its slices at `index` along `dim` replaced by those of `source`."""
     check_indices(index, x.shape[dim], dim)
     out = np.array(x, copy=True)
@@ -318,8 +319,8 @@ def index_copy(xp: Any, x: Array, dim: int, index: Array, source: Array) -> Arra
     return out
 
 
-@opaque(spec=lambda x, dim, index, value: x, grad=(lambda g, index, dim: index_fill(g, dim, index, 0), None))
-def index_fill(xp: Any, x: Array, dim: int, index: Array, value: Any = 0) -> Array:
+@opaque(spec=lambda x, *others, **params: x, grad=(lambda g, index, dim: index_fill(g, index, dim, 0), None))
+def index_fill(xp: Any, x: Array, index: Array, dim: int, value: Any = 0) -> Array:
     """A copy of `x` with its slices at `index` along `dim` filled with a number."""
     out = np.array(x, copy=True)
     flat = np.where(index < 0, index + x.shape[dim], index)

@@ -56,6 +56,8 @@ class Op:
         self.__doc__ = body.__doc__
         self.takes_xp = "xp" in code.co_varnames[:count]
         self.inputs = tuple(n for n in names if roles[n] in _DATA)
+        if tuple(names[: len(self.inputs)]) != self.inputs:
+            raise ValueError(f"op {self.name!r}: operands come first, then static parameters; received {names}")
         self.variadic = next((i for i, n in enumerate(self.inputs) if roles[n] == "Arrays"), None)
         self.masks = frozenset(i for i, n in enumerate(self.inputs) if roles[n] == "Mask")
         self.defaults = _defaults(body)
@@ -105,6 +107,10 @@ class Op:
         if name in self.static:
             return ("static", name)
         raise ValueError(f"op {self.name!r}: no operand or parameter {name!r} for a gradient formula")
+
+    def named(self, params: dict[str, Any]) -> str:
+        """The name of the node that records a call with these parameters."""
+        return self.node_name
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split a call's arguments into operands and static parameters, in declared order with defaults."""
@@ -244,12 +250,17 @@ class Reduction(Op):
 
     def __init__(
         self, body: Callable[..., Any], grad: Formulas = None, *, identity: Any = None,
-        combine: Callable[..., Any] | None = None, result: str = "promote", name: str = "",
+        combine: Callable[..., Any] | None = None, result: str = "promote", name: str = "", by_dim: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(body, grad, name=name)
+        self.by_dim = by_dim
         self.identity = identity
         self.combine = combine
         self.result = result
+
+    def named(self, params: dict[str, Any]) -> str:
+        """`SumBackward1` where PyTorch has an overload of its own for `dim`, else the op's one name."""
+        return self.node_name[:-1] + "1" if self.by_dim and params["dim"] is not None else self.node_name
 
     def prepare(self, operands: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         params["dim"] = normal_dims(params["dim"], len(operands[0].shape))

@@ -41,6 +41,7 @@ def _half_sum(x: Any, dim: Any, keepdim: bool) -> Any:
 
 
 @reduction(
+    by_dim=True,
     identity=0,
     combine=lambda xp, a, b: a + b,
     grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim),
@@ -59,7 +60,7 @@ def expand(xp: Any, x: Array, shape: Ints = ()) -> Array:
     """`x` with size-1 dims stretched to `shape`, sharing memory."""
     if x.shape == shape:
         return x[...]
-    return xp.expand(x, expanded_shape(x.shape, shape))
+    return xp_numpy.expand(x, expanded_shape(x.shape, shape))
 
 
 def expanded_shape(old: Ints, new: Ints) -> Ints:
@@ -141,7 +142,7 @@ def copy(xp: Any, x: Array) -> Array:
 @opaque(spec=lambda x: x, grad=lambda g: g)
 def clone(xp: Any, x: Array) -> Array:
     """A copy with the order of dims in memory kept."""
-    return np.array(x, order="K", copy=True)
+    return np.array(x, order="C" if 0 in x.strides else "K", copy=True)
 
 
 @view(grad=lambda g, dims: permute(g, tuple(np.argsort(dims).tolist())))

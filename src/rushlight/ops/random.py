@@ -1,6 +1,6 @@
 """Random draws as ops: the operand gives shape, dtype and order in memory, or the parameters of each draw.
 
-Numbers are drawn in the order of memory, as PyTorch's loops visit a tensor. No gradient flows through a draw: it is zero.
+Numbers are drawn in the order of memory, as PyTorch's loops visit a tensor. The gradient of a draw is zero.
 """
 
 from __future__ import annotations

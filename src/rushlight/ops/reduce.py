@@ -30,7 +30,7 @@ def count(shape: tuple[int, ...], dim: Any) -> int:
     return math.prod(shape[d] for d in dims)
 
 
-@reduction(grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim) / max(count(x_spec.shape, dim), 1))
+@reduction(by_dim=True, grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim) / max(count(x_spec.shape, dim), 1))
 def mean(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Arithmetic mean along `dim`."""
     if not x.ndim:
@@ -65,7 +65,7 @@ def _shifted_cumprod(x: Any, dim: int) -> Any:
     return cumprod(cat([first, x[(*head, slice(0, max(shape[d] - 1, 0)))]], d), d)
 
 
-@reduction(identity=1, combine=lambda xp, a, b: a * b, grad=_prod_grad)
+@reduction(by_dim=True, identity=1, combine=lambda xp, a, b: a * b, grad=_prod_grad)
 def prod(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Product of the elements along one dim, or all."""
     return np.multiply.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)

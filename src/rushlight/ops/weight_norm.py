@@ -6,6 +6,7 @@ from typing import Any
 
 from rushlight.ops.elementwise import sqrt
 from rushlight.ops.kinds import Array, composite
+from rushlight.ops.linear import reshape
 from rushlight.ops.linear import sum as sum_over
 
 Dims = tuple[int, ...]
@@ -25,7 +26,7 @@ def _direction_grad(g: Any, v: Any, magnitude: Any, dims: Dims) -> Any:
     name="WeightNormInterfaceBackward0",
     grad=(
         _direction_grad,
-        lambda g, v, dims: sum_over(g * v, dims, True) / _length(v, dims),
+        lambda g, v, magnitude_spec, dims: reshape(sum_over(g * v, dims, True) / _length(v, dims), magnitude_spec.shape),
     ),
 )
 def weight_norm(v: Array, magnitude: Array, dims: Dims) -> Array:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight import dtypes, ops
+from rushlight import dtypes
+from rushlight.functions import arithmetic as tensors
 from rushlight.tensor import Tensor
 
 Value = Any
@@ -25,7 +26,7 @@ def sqrt(x: Value) -> Value:
         return math.sqrt(x)
     if isinstance(x, (np.ndarray, np.generic)):
         return np.sqrt(x)
-    return ops.sqrt(x) if isinstance(x, Tensor) else x.call("sqrt")
+    return tensors.sqrt(x) if isinstance(x, Tensor) else x.call("sqrt")
 
 
 def absolute(x: Value) -> Value:
@@ -37,7 +38,7 @@ def sign(x: Value) -> Value:
     """-1, 0 or 1; nan for nan."""
     if isinstance(x, (np.ndarray, np.generic)):
         return np.sign(x)
-    return ops.sign(x) if isinstance(x, Tensor) else x.call("sign")
+    return tensors.sign(x) if isinstance(x, Tensor) else x.call("sign")
 
 
 def maximum(x: Value, y: Value) -> Value:
@@ -47,7 +48,7 @@ def maximum(x: Value, y: Value) -> Value:
     if isinstance(x, (np.ndarray, np.generic)):
         return np.maximum(x, y)
     if isinstance(x, Tensor):
-        return ops.maximum(x, y) if isinstance(y, Tensor) else ops.clamp(x, y, None)
+        return tensors.maximum(x, y) if isinstance(y, Tensor) else tensors.clamp(x, y, None)
     return x.call("maximum", y)
 
 
@@ -58,17 +59,17 @@ def minimum(x: Value, y: Value) -> Value:
     if isinstance(x, (np.ndarray, np.generic)):
         return np.minimum(x, y)
     if isinstance(x, Tensor):
-        return ops.minimum(x, y) if isinstance(y, Tensor) else ops.clamp(x, None, y)
+        return tensors.minimum(x, y) if isinstance(y, Tensor) else tensors.clamp(x, None, y)
     return x.call("minimum", y)
 
 
 def where(condition: Value, x: Value, y: Value) -> Value:
     """`x` where `condition` holds, else `y`; a Python condition picks one of them."""
-    if isinstance(condition, (bool, np.bool_)):
+    if isinstance(condition, bool):
         return x if condition else y
-    if isinstance(condition, np.ndarray):
+    if isinstance(condition, (np.ndarray, np.bool_)):
         return np.where(condition, x, y)
-    return ops.where(condition, x, y) if isinstance(condition, Tensor) else condition.choose(x, y)
+    return tensors.where(condition, x, y) if isinstance(condition, Tensor) else condition.choose(x, y)
 
 
 def mean_square(x: Value, dim: int | None = None) -> Value:

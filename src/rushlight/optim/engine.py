@@ -9,7 +9,6 @@ Three ways, chosen per parameter:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,12 +16,12 @@ import numpy as np
 
 from rushlight import dtypes
 from rushlight.modes import set_grad_enabled
-from rushlight.optim.program import Kernel, NotRecordable, record, spans, structure
+from rushlight.optim.kernel import Kernel
+from rushlight.optim.program import NotRecordable, record, structure
 from rushlight.tape import bump, caller, wrap
 from rushlight.tensor import Tensor
 
-# Elements per piece: the arrays of one Adam piece (6 x 128 KiB) stay in a core's second-level cache.
-PIECE = 32768
+EMPTY: dict[str, Any] = {}
 NATIVE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
@@ -53,14 +52,13 @@ def _number(value: Any) -> Any:
 
 
 class Engine:
-    """The programs and scratch memory of one optimizer."""
+    """The kernels of one optimizer."""
 
-    __slots__ = ("optimizer", "kernels", "scratch")
+    __slots__ = ("kernels", "optimizer")
 
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
         self.kernels: dict[Any, Kernel | None] = {}
-        self.scratch: dict[Any, list[Any]] = {}
 
     def step(self, group: dict[str, Any]) -> None:
         """Update every parameter of `group` that has a gradient."""
@@ -71,6 +69,7 @@ class Engine:
         key = structure(hyper)
         optimizer = self.optimizer
         states = optimizer.state
+        is_stateless = False
         names: Any = None
         kernel: Kernel | None = None
         fresh: set[int] = set()
@@ -85,7 +84,8 @@ class Engine:
                 continue
             state = states.get(p)
             if not state:
-                state = self.initial_state(p, group)
+                state = EMPTY if is_stateless else self.initial_state(p, group)
+                is_stateless = not state
             found = (data.dtype, *state)
             if found != names:
                 kernel = self._kernel(found, key, hyper)
@@ -96,11 +96,11 @@ class Engine:
             if kernel is None:
                 self.run_rule(p, g, state, hyper)
             else:
-                self._run_kernel(kernel, data, g, state, hyper)
-                version = p._version
-                if version is not None:
-                    version[0] += 1
-                    version[1:] = where
+                kernel(data, g, state, hyper)
+                counter = p._counter
+                if counter is not None:
+                    counter[0] += 1
+                    counter[1:] = where
 
     def initial_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """Store and return the state that the rule starts from; empty for rules without state."""
@@ -135,45 +135,6 @@ class Engine:
             self.kernels.clear()
         self.kernels[full] = made
         return made
-
-    def _run_kernel(self, kernel: Kernel, data: Any, g: Any, state: dict[str, Any], hyper: dict[str, Any]) -> None:
-        program = kernel.program
-        if program.scalar_inputs:
-            cells = [state[name] for name in program.scalar_inputs]
-            outputs = kernel.load(hyper, tuple([float(t._data) for t in cells]))
-            for t, value in zip(cells, outputs, strict=True):
-                t._data[()] = value
-        else:
-            kernel.load(hyper, ())
-        if program.array_inputs:
-            arrays = [data, g, *[state[name]._data for name in program.array_inputs]]
-        else:
-            arrays = [data, g]
-        size = data.size
-        if size <= PIECE:
-            kernel.run(*arrays, *self._scratch(data.shape, kernel))
-        elif all(a.flags.c_contiguous for a in arrays):
-            flat = [a.reshape(-1) for a in arrays]
-            scratch = self._scratch((PIECE,), kernel)
-            for piece in spans(size, PIECE):
-                count = piece.stop - piece.start
-                kernel.run(*[a[piece] for a in flat], *[t[:count] for t in scratch])
-        else:
-            kernel.run(*arrays, *[np.empty_like(data) for _ in range(program.scratch)])
-
-    def _scratch(self, shape: tuple[int, ...], kernel: Kernel) -> list[Any]:
-        key = (shape, kernel)
-        found = self.scratch.get(key)
-        if found is None:
-            base = self.scratch.setdefault(
-                (kernel.dtype, kernel.program.scratch),
-                [np.empty(PIECE, kernel.dtype) for _ in range(kernel.program.scratch)],
-            )
-            found = [t[: math.prod(shape)].reshape(shape) for t in base]
-            if len(self.scratch) >= 4096:
-                self.scratch.clear()
-            self.scratch[key] = found
-        return found
 
     def run_rule(self, p: Tensor, g: Any, state: dict[str, Any], hyper: dict[str, Any]) -> None:
         """The rule as a pure expression; half precision is computed in float32, complex numbers as pairs."""

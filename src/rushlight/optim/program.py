@@ -19,13 +19,9 @@ scalar code, `momentum`, `1 - dampening` and `lr`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 Rule = Callable[[Any, Any, dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]
 
@@ -117,6 +113,8 @@ for _name in ("lt", "le", "gt", "ge"):
     setattr(Scalar, f"__{_name}__", _compare)
     setattr(Recorded, f"__{_name}__", _compare)
 
+# NumPy takes their output by keyword only.
+KEYWORD_OUT = ("maximum", "minimum")
 UFUNCS = frozenset(
     ("add", "subtract", "multiply", "divide", "power", "negative", "absolute", "sqrt", "sign", "maximum", "minimum")
 )
@@ -226,21 +224,42 @@ def _structure_of(value: Any) -> Any:
 
 @dataclass
 class _Storage:
-    """Which array holds which value while the program is laid out."""
+    """Which array holds which value while the program is laid out.
+
+    Attributes
+    ----------
+    last_use : index of the call that reads a value last; results are read by the caller, after all calls
+    home : array of each value
+    ready : for the arrays of the parameter and its state, the call that makes their new value
+    free : scratch arrays that hold nothing
+    """
 
     last_use: dict[int, int]
     home: dict[int, str]
+    ready: dict[str, int]
     free: list[str] = field(default_factory=list)
     scratch: int = 0
 
-    def is_dead(self, index: int, now: int) -> bool:
-        return self.last_use.get(index, -1) <= now
+    def is_dead(self, value: int, now: int) -> bool:
+        """Whether nothing after call `now` reads `value`."""
+        return self.last_use.get(value, -1) <= now
 
-    def temporary(self) -> str:
-        if self.free:
-            return self.free.pop()
-        self.scratch += 1
-        return f"t{self.scratch - 1}"
+    def choose(self, operands: tuple[int | str, ...], now: int, wanted: str | None) -> str:
+        """An array for the result of call `now`: the wanted one, one whose value dies here, or scratch."""
+        if wanted is not None and not self._is_taken(wanted, now):
+            return wanted
+        dying = [self.home[x] for x in operands if isinstance(x, int) and self.is_dead(x, now)]
+        for array in dying:
+            # An array that waits for its new value may serve until then.
+            if self.ready.get(array, -1) >= self.last_use.get(now, now) and not self._is_taken(array, now):
+                return array
+        if not self.free:
+            self.free.append(f"t{self.scratch}")
+            self.scratch += 1
+        return self.free.pop()
+
+    def _is_taken(self, array: str, now: int) -> bool:
+        return any(home == array and not self.is_dead(value, now) for value, home in self.home.items())
 
 
 def _assemble(
@@ -263,7 +282,7 @@ def _assemble(
 
 
 def _words(line: str) -> list[str]:
-    return line[line.index("(") + 1 : -1].split(", ")
+    return [word.removeprefix("out=") for word in line[line.index("(") + 1 : -1].split(", ")]
 
 
 def _is_temporary(word: str) -> bool:
@@ -274,11 +293,11 @@ def _place(
     calls: list[Call], buffers: dict[int, str], targets: dict[int, int], constants: dict[str, int]
 ) -> list[str]:
     """Give every value an array: its target if the target's old value is no longer needed, else scratch."""
-    forever = len(calls)
     last_use = {x: i for i, call in enumerate(calls) for x in call.operands if isinstance(x, int)}
-    last_use.update((value, forever) for value in targets.values())
-    storage = _Storage(last_use, dict(buffers))
-    wanted = {value: target for target, value in targets.items() if value >= 0}
+    last_use.update((value, len(calls)) for value in targets.values())
+    ready = {buffers[target]: value if value >= 0 else len(calls) for target, value in targets.items()}
+    storage = _Storage(last_use, dict(buffers), ready)
+    wanted = {value: buffers[target] for target, value in targets.items() if value >= 0}
     lines = []
     for i, call in enumerate(calls):
         words = [
@@ -288,9 +307,9 @@ def _place(
         for x in {x for x in call.operands if isinstance(x, int)}:
             if storage.is_dead(x, i) and _is_temporary(storage.home[x]):
                 storage.free.append(storage.home[x])
-        target = wanted.get(i)
-        storage.home[i] = buffers[target] if target is not None and storage.is_dead(target, i) else storage.temporary()
-        lines.append(f"{call.name}({', '.join([*words, storage.home[i]])})")
+        storage.home[i] = storage.choose(call.operands, i, wanted.get(i))
+        out = f"out={storage.home[i]}" if call.name in KEYWORD_OUT else storage.home[i]
+        lines.append(f"{call.name}({', '.join([*words, out])})")
     buffers.update({value: storage.home[value] for value in targets.values()})
     return lines
 
@@ -306,51 +325,3 @@ def _copies(targets: dict[int, int], buffers: dict[int, str]) -> list[str]:
         for target in ready:
             lines.append(f"copyto({target}, {pending.pop(target)})")
     return lines
-
-
-class Kernel:
-    """A program bound to 0-d arrays of one dtype: ready to run."""
-
-    __slots__ = ("program", "run", "scalars", "cells", "dtype", "_last", "_outputs")
-
-    def __init__(self, program: Program, dtype: Any) -> None:
-        self.program = program
-        self.dtype = dtype
-        self.cells = [np.zeros((), dtype) for _ in range(program.constants)]
-        names = {name: getattr(np, name) for name in UFUNCS} | {"copyto": np.copyto}
-        self.run = _define(program.array_source, "run", names | {f"c{i}": c for i, c in enumerate(self.cells)})
-        mathematics = {"sqrt": math.sqrt, "maximum": max, "minimum": min}
-        self.scalars = _define(program.scalar_source, "scalars", mathematics)
-        self._last: tuple[float, ...] | None = None
-        self._outputs: tuple[float, ...] = ()
-
-    def begin(self) -> None:
-        """Forget the scalars: hyper-parameters may have changed since the last step."""
-        self._last = None
-
-    def load(self, group: dict[str, Any], given: tuple[float, ...]) -> tuple[float, ...]:
-        """Compute the scalars for one parameter, unless the last one had the same; return its new scalar state."""
-        if given != self._last:
-            values = self.scalars(group, *given)
-            for cell, value in zip(self.cells, values, strict=False):
-                cell[()] = value
-            self._outputs = values[len(self.cells) :]
-            self._last = given
-        return self._outputs
-
-
-@lru_cache(maxsize=256)
-def _compiled(source: str) -> Any:
-    return compile(source, "<update rule>", "exec")
-
-
-def _define(source: str, name: str, names: dict[str, Any]) -> Callable[..., Any]:
-    namespace = dict(names)
-    exec(_compiled(source), namespace)  # noqa: S102 - source assembled above from a rule, never from data
-    function: Callable[..., Any] = namespace[name]
-    return function
-
-
-def spans(size: int, step: int) -> Iterable[slice]:
-    """Consecutive slices of at most `step` that cover `size` elements."""
-    return (slice(start, min(start + step, size)) for start in range(0, size, step))

@@ -84,7 +84,7 @@ class WeightsOnly:
 
     def find(self, module: str, name: str) -> object:
         """The allowed object called `module.name`."""
-        module = names.MODULES.get(module, module)
+        module, name = names.current_name(module, name)
         path = f"{module}.{name}"
         if module in BLOCKED:
             raise UnpicklingError(f"Trying to load unsupported GLOBAL {path} whose module {module} is blocked.")
@@ -111,7 +111,7 @@ class WeightsOnly:
             return self._with_type(args, charge)
         if function is rebuild.rebuild_parameter_with_state:
             return self._with_state(args)
-        if not self._is_users(function):
+        if not self.trusts(function):
             raise UnpicklingError(f"Trying to call reduce for unrecognized function {short(function)}")
         return _run_users(function, function, args)
 
@@ -119,7 +119,7 @@ class WeightsOnly:
         """A new instance of an allowed class."""
         if id(kind) in CALLS:
             return CALLS[id(kind)](args, charge)
-        if not isinstance(kind, type) or not self._is_users(kind):
+        if not isinstance(kind, type) or not self.trusts(kind):
             raise UnpicklingError(
                 "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` but got "
                 f"{short(kind)}"
@@ -135,7 +135,7 @@ class WeightsOnly:
             makers.fill_array(instance, state, charge)
         elif isinstance(instance, np.dtype):
             makers.check_dtype_state(state)
-        elif self._is_users(kind):
+        elif self.trusts(kind):
             _run_users(kind, _build_users, (instance, state))
         else:
             raise UnpicklingError(
@@ -147,7 +147,7 @@ class WeightsOnly:
         """A tensor with attributes, or of a subclass that the user allowed."""
         makers.expect(len(args) == 4 and type(args[2]) is tuple, "a tensor with attributes", args)
         function, kind, inner, state = args
-        if kind not in (Tensor, Parameter) and not self._is_users(kind):
+        if kind not in (Tensor, Parameter) and not self.trusts(kind):
             raise UnpicklingError(f"a tensor in the file wants to be of type {short(kind)}, which is not allowed")
         if id(function) not in CALLS:
             raise UnpicklingError(f"Trying to call reduce for unrecognized function {short(function)}")
@@ -163,8 +163,9 @@ class WeightsOnly:
         rebuild.set_attributes(made, args[3])
         return made
 
-    def _is_users(self, value: object) -> bool:
-        return any(value is allowed for allowed in self._user_values)
+    def trusts(self, kind: object) -> bool:
+        """Whether the user allowed it."""
+        return any(kind is allowed for allowed in self._user_values)
 
     def _ours(self, module: str, name: str) -> object | None:
         """A Rushlight object that the user allowed and PyTorch knows as `module.name`."""
@@ -174,7 +175,7 @@ class WeightsOnly:
             value: object = names.resolve(module, name)
         except AttributeError:
             return None
-        return value if self._is_users(value) else None
+        return value if self.trusts(value) else None
 
 
 def unsupported_global(module: str, name: str) -> str:
@@ -252,8 +253,9 @@ def _safe() -> dict[str, Any]:
         table[f"{core}.multiarray.scalar"] = makers.numpy_scalar
         table[f"{core}.multiarray._reconstruct"] = makers.numpy_shell
         table[f"{core}.numeric._frombuffer"] = makers.numpy_array
-    for name, kind in STORAGE_TYPES.items():
-        table.update(dict.fromkeys((f"torch.{name}", f"torch.cuda.{name}", f"torch.storage.{name}"), kind))
+    for name, storage_kind in STORAGE_TYPES.items():
+        paths = (f"torch.{name}", f"torch.cuda.{name}", f"torch.storage.{name}")
+        table.update(dict.fromkeys(paths, storage_kind))
     for (module, name), value in rebuild.NAMES.items():
         table[f"{module}.{name}"] = value
     return table

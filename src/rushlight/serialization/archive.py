@@ -286,7 +286,7 @@ class ArchiveReader:
         magic, *_, n_name, n_extra = LOCAL.unpack(self._read_at(start, LOCAL.size))
         if magic != b"PK\3\4" or decode_name(self._read_at(start + LOCAL.size, n_name)) != name:
             raise corrupted(f"the header of {name} is damaged")
-        position = start + LOCAL.size + n_name + n_extra
+        position: int = start + LOCAL.size + n_name + n_extra
         if position + stored > self._size:
             raise corrupted(f"{name} reaches beyond the end of the file")
         return position

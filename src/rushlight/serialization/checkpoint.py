@@ -16,7 +16,8 @@ from rushlight.serialization.archive import ArchiveReader, corrupted
 from rushlight.serialization.atomic import atomic_file
 from rushlight.serialization.pth import load
 from rushlight.serialization.save import archive_records, write_archive
-from rushlight.tensor import Tensor, wrap
+from rushlight.tape import wrap
+from rushlight.tensor import Tensor
 
 FORMAT = "rushlight checkpoint 1"
 CHECKSUM = "checksum"

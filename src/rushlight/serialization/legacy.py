@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import struct
 import sys
@@ -126,7 +125,7 @@ def read_counted(data: bytes, position: int, storage: Storage) -> int:
     if position + 8 > len(data):
         raise RuntimeError("unexpected EOF. The file might be corrupted.")
     (count,) = struct.unpack_from("<q", data, position)
-    size = storage.raw.nbytes
+    size: int = storage.raw.nbytes
     if count * storage.kind.dtype.itemsize != size or position + 8 + size > len(data):
         raise RuntimeError("unexpected EOF. The file might be corrupted.")
     storage.raw[:] = np.frombuffer(data, np.uint8, size, position + 8)
@@ -215,14 +214,15 @@ def _count(value: Any) -> int:
     return value
 
 
-def save(dump: Callable[[IO[bytes]], list[tuple[str, Storage]]], file: IO[bytes], protocol: int) -> None:
+def save(file: IO[bytes], pickled: bytes, records: list[tuple[str, Storage]], protocol: int) -> None:
     """Write the format that ended with PyTorch 1.5.
 
     Parameters
     ----------
-    dump : callable
-        Pickles the object into a file and returns its storages with their keys.
     file : binary file object
+    pickled : bytes
+        The object, its storages described in the old way.
+    records : list of (str, Storage)
     protocol : int
         Of the pickles.
     """
@@ -230,9 +230,8 @@ def save(dump: Callable[[IO[bytes]], list[tuple[str, Storage]]], file: IO[bytes]
     info = {"protocol_version": PROTOCOL, "little_endian": sys.byteorder == "little", "type_sizes": sizes}
     for value in (MAGIC, PROTOCOL, info):
         pickle.dump(value, file, protocol)
-    buffer = io.BytesIO()
-    storages = sorted(dump(buffer))
-    file.write(buffer.getvalue())
+    file.write(pickled)
+    storages = sorted(records)
     pickle.dump([key for key, _ in storages], file, protocol)
     for _, storage in storages:
         file.write(struct.pack("<q", storage.count))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import Any
 
 from rushlight.serialization.storage import STORAGE_TYPES
 
 OURS, THEIRS = "rushlight", "torch"
 
-# Names of Python 2 and of older libraries, as pickles of protocol 2 still write them.
-MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "torch.tensor": "torch._tensor"}
+RENAMED_MODULES = {"torch.tensor": "torch._tensor"}
 
 # Where PyTorch keeps things under another path than Rushlight: longest first.
 PATHS = (
@@ -34,6 +34,14 @@ def register(module: str, name: str, value: Any) -> Any:
     return value
 
 
+def current_name(module: str, name: str) -> tuple[str, str]:
+    """Today's name of what Python 2, as pickles of protocol 2 still do, or older libraries called `module.name`."""
+    if (module, name) in NAME_MAPPING:
+        return NAME_MAPPING[module, name]
+    module = IMPORT_MAPPING.get(module, module)
+    return RENAMED_MODULES.get(module, module), name
+
+
 def alias(module: str, name: str, value: Any) -> None:
     """Write `value` as `module.name`, where another object is found on reading."""
     _torch_names[id(value)] = (module, name)
@@ -41,7 +49,7 @@ def alias(module: str, name: str, value: Any) -> None:
 
 def registered(module: str, name: str) -> Any | None:
     """The object registered under a name of PyTorch's, or None."""
-    return _objects.get((MODULES.get(module, module), name))
+    return _objects.get(current_name(module, name))
 
 
 def resolve(module: str, name: str) -> Any:

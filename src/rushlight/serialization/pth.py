@@ -214,7 +214,7 @@ class ZipStorages:
         raw = self._map(name, size)
         if raw is None:
             raw = np.empty(size, np.uint8)
-            self._reader.read_into(name, memoryview(raw))
+            self._reader.read_into(name, raw.data)
         if self._swap:
             if kind.name == UNTYPED:
                 raise NotImplementedError("load: an untyped storage in the other byte order cannot be read")
@@ -222,8 +222,10 @@ class ZipStorages:
         return Storage(raw, kind)
 
     def _map(self, name: str, size: int) -> Any | None:
-        offset = None if self._mapped is None else self._reader.offset(name)
-        return None if offset is None or not size else np.frombuffer(self._mapped, np.uint8, size, offset)
+        if self._mapped is None or not size:
+            return None
+        offset = self._reader.offset(name)
+        return None if offset is None else np.frombuffer(self._mapped, np.uint8, size, offset)
 
 
 def _weights_only_error(message: str) -> UnpicklingError:

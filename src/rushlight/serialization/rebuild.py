@@ -20,7 +20,8 @@ from rushlight.nn.parameter import Parameter
 from rushlight.serialization import names
 from rushlight.serialization.storage import STORAGE_TYPES, UNTYPED, Storage, short, storage_of, strided
 from rushlight.size import Size
-from rushlight.tensor import Tensor, wrap
+from rushlight.tape import wrap
+from rushlight.tensor import Tensor
 
 
 def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
@@ -166,7 +167,7 @@ def reduce_tensor(tensor: Tensor, clashes: Callable[[Storage], bool] | None = No
 def _reduce_data(tensor: Tensor, clashes: Callable[[Storage], bool] | None) -> tuple[Any, tuple[Any, ...]]:
     """Rebuild function and arguments for the data of `tensor`."""
     storage, offset, size, stride = storage_of(tensor._data)
-    geometry = (offset, size, stride, bool(tensor.requires_grad), OrderedDict())
+    geometry: tuple[Any, ...] = (offset, size, stride, bool(tensor.requires_grad), OrderedDict())
     if storage.kind.name == UNTYPED or (clashes is not None and clashes(storage)):
         storage.kind = STORAGE_TYPES[UNTYPED]
         return rebuild_tensor_v3, (storage, *geometry, from_np(tensor._data.dtype))
@@ -193,6 +194,8 @@ NAMES: dict[tuple[str, str], Any] = {
 NAMES.update({("torch", _dtype.name): _dtype for _dtype in ALL})
 for _place, _value in NAMES.items():
     names.register(*_place, _value)
+for _name, _kind in STORAGE_TYPES.items():
+    names.alias("torch.storage" if _name == UNTYPED else "torch", _name, _kind)
 names.alias("torch._utils", "_rebuild_parameter", parameter._rebuild_parameter)
 names.alias("torch._utils", "_rebuild_parameter_with_state", parameter._rebuild_parameter_with_state)
 

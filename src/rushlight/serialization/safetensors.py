@@ -22,8 +22,10 @@ from rushlight.dtypes import BY_NUMPY
 from rushlight.errors import explain
 from rushlight.serialization.atomic import atomic_file
 from rushlight.serialization.locations import check_device
-from rushlight.serialization.storage import MAX_DIMS, address
-from rushlight.tensor import Tensor, wrap
+from rushlight.serialization.storage import MAX_DIMS
+from rushlight.storage import address
+from rushlight.tape import wrap
+from rushlight.tensor import Tensor
 
 MAX_HEADER = 100_000_000
 METADATA = "__metadata__"
@@ -276,8 +278,8 @@ def _is_text(value: Any) -> bool:
 
 
 def _entry(name: str, info: Any) -> Entry:
-    fields = info if isinstance(info, dict) else {}
-    code, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    fields: dict[str, Any] = info if isinstance(info, dict) else {}
+    code, shape, offsets = (fields.get(key, ()) for key in ("dtype", "shape", "data_offsets"))
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2 and len(shape) <= MAX_DIMS):
         raise _damaged(f"invalid JSON in header: the entry of `{name[:60]}`")
     if not isinstance(code, str) or code not in DTYPES:

@@ -49,8 +49,13 @@ class StorageType:
     def __repr__(self) -> str:
         return f"<storage type {self.name}>"
 
+    def __reduce__(self) -> str:
+        return f"{self.name}"
+
 
 STORAGE_TYPES = {name: StorageType(name) for name in (*STORAGE_NAMES, UNTYPED)}
+# Pickles find an object by a name in its module.
+globals().update({kind.__reduce__(): kind for kind in STORAGE_TYPES.values()})
 
 
 class Storage(TypedStorage):
@@ -97,7 +102,7 @@ def as_storage(given: UntypedStorage | TypedStorage) -> Storage:
     if isinstance(given, Storage):
         return given
     untyped = given if isinstance(given, UntypedStorage) else given.untyped()
-    kind = STORAGE_TYPES[UNTYPED] if given is untyped else storage_type(given.dtype.np)
+    kind = storage_type(given.dtype.np) if isinstance(given, TypedStorage) else STORAGE_TYPES[UNTYPED]
     return restore_storage(untyped._root, kind.name)
 
 
@@ -128,8 +133,15 @@ def storage_of(array: Any) -> tuple[Storage, int, tuple[int, ...], tuple[int, ..
         offset = address(array) - address(raw) if array.size else 0
         if offset % step == 0 and 0 <= offset and offset + span(array.shape, array.strides, step) <= raw.nbytes:
             stride = tuple(s // step for s in array.strides)
+            if not array.size and not any(stride):
+                stride = contiguous_stride(array.shape)  # NumPy gives new empty arrays strides of 0
             return Storage(raw, storage_type(array.dtype)), offset // step, array.shape, stride
     return storage_of(np.array(array, order="C", copy=True))
+
+
+def contiguous_stride(size: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor as PyTorch states them, empty tensors included."""
+    return tuple(math.prod(max(n, 1) for n in size[d + 1 :]) for d in range(len(size)))
 
 
 def span(size: tuple[int, ...], stride: tuple[int, ...], itemsize: int) -> int:
@@ -184,8 +196,9 @@ def short(value: object) -> str:
     """A print of `value` that cannot be long, whatever the file put there."""
     if isinstance(value, (str, bytes)):
         return repr(value[:60])
-    if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
-        return f"{value.__module__}.{value.__qualname__}"
+    name = getattr(value, "__qualname__", None) if callable(value) else None
+    if isinstance(name, str):
+        return f"{value.__module__}.{name}"
     return repr(value) if type(value) in (bool, float, type(None)) else f"a {type(value).__name__}"
 
 
@@ -195,7 +208,8 @@ def storage_fields(pid: Any, length: int) -> tuple[Any, ...]:
         raise UnpicklingError(f"persistent_load id must be tuple or int, but got {type(pid)}")
     if as_text(pid[0]) != "storage":
         raise UnpicklingError(f"Only persistent_load of storage is allowed, but got {short(pid[0])}")
-    kind, key, location, count, *view = pid[1:] if len(pid) == length else (None,) * (length - 1)
+    fields: tuple[Any, ...] = pid[1:] if len(pid) == length else (None,) * (length - 1)
+    kind, key, location, count, *view = fields
     key, location = as_text(key), as_text(location)
     good = isinstance(kind, StorageType) and type(key) is str and type(location) is str and type(count) is int
     if not good or count < 0:

@@ -45,6 +45,9 @@ class Policy(Protocol):
     def new(self, kind: object, args: tuple[Any, ...], charge: Charge) -> object:
         """A new instance of `kind`, not yet initialised, or `UnpicklingError`."""
 
+    def trusts(self, kind: object) -> bool:
+        """Whether the user vouched for the class `kind`, whose instances may then be filled like lists or dicts."""
+
     def build(self, instance: Any, state: Any, charge: Charge) -> None:
         """Give `instance` its state, or `UnpicklingError`."""
 
@@ -161,9 +164,9 @@ def check_key(key: Any) -> Any:
     return key
 
 
-def set_items(target: Any, items: list[Any]) -> None:
+def set_items(m: Machine, target: Any, items: list[Any]) -> None:
     """Store alternating keys and values."""
-    if type(target) not in DICTS:
+    if type(target) not in DICTS and not m.policy.trusts(type(target)):
         raise UnpicklingError(
             f"Can only SETITEMS for dict, collections.OrderedDict, collections.Counter, but got {type(target)}"
         )
@@ -173,9 +176,9 @@ def set_items(target: Any, items: list[Any]) -> None:
         target[check_key(items[i])] = items[i + 1]
 
 
-def extend(target: Any, items: list[Any]) -> None:
+def extend(m: Machine, target: Any, items: list[Any]) -> None:
     """Append to a list."""
-    if type(target) is not list:
+    if type(target) is not list and not m.policy.trusts(type(target)):
         raise UnpicklingError(f"Can only append to lists, but got {type(target)}")
     target.extend(items)
 
@@ -353,7 +356,7 @@ def _list(m: Machine) -> None:
 def _dict(m: Machine) -> None:
     items = m.pop_mark()
     made: dict[Any, Any] = {}
-    set_items(made, items)
+    set_items(m, made, items)
     m.stack.append(made)
 
 
@@ -365,13 +368,13 @@ def _frozenset(m: Machine) -> None:
 @opcode(pickle.APPEND)
 def _append(m: Machine) -> None:
     item = m.stack.pop()
-    extend(m.stack[-1], [item])
+    extend(m, m.stack[-1], [item])
 
 
 @opcode(pickle.APPENDS)
 def _appends(m: Machine) -> None:
     items = m.pop_mark()
-    extend(m.stack[-1], items)
+    extend(m, m.stack[-1], items)
 
 
 @opcode(pickle.ADDITEMS)
@@ -385,13 +388,13 @@ def _additems(m: Machine) -> None:
 @opcode(pickle.SETITEM)
 def _setitem(m: Machine) -> None:
     value, key = m.stack.pop(), m.stack.pop()
-    set_items(m.stack[-1], [key, value])
+    set_items(m, m.stack[-1], [key, value])
 
 
 @opcode(pickle.SETITEMS)
 def _setitems(m: Machine) -> None:
     items = m.pop_mark()
-    set_items(m.stack[-1], items)
+    set_items(m, m.stack[-1], items)
 
 
 @opcode(pickle.GLOBAL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from rushlight import ops
 from rushlight.creation import tensor
 from rushlight.errors import explain
+from rushlight.functions.shape import stack
 from rushlight.linalg import vector_norm
 from rushlight.modes import no_grad
 from rushlight.tensor import Tensor
@@ -46,10 +46,10 @@ def get_total_norm(
     """
     members = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not members:
-        return tensor(0.0)
+        return cast(Tensor, tensor(0.0))
     order = float(norm_type)
     place = members[0].device
-    total = vector_norm(ops.stack([vector_norm(t, order).to(place) for t in members], 0), order)
+    total = vector_norm(stack([vector_norm(t, order).to(place) for t in members], 0), order)
     if error_if_nonfinite and not bool(total.isfinite()):
         raise explain(
             RuntimeError(
@@ -59,7 +59,7 @@ def get_total_norm(
             ),
             received=f"{sum(not bool(t.isfinite().all()) for t in members)} of {len(members)} gradients not finite",
         )
-    return total
+    return cast(Tensor, total)
 
 
 @no_grad()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rushlight import ops
 from rushlight.errors import ShapeError, explain
+from rushlight.functions.shape import cat
 from rushlight.tensor import Tensor
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
@@ -30,7 +30,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     if not members:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     _check_devices(members)
-    out: Tensor = ops.cat([p.reshape(-1) for p in members], 0)
+    out: Tensor = cat([p.reshape(-1) for p in members], 0)
     return out
 
 

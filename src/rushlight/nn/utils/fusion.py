@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 from rushlight.creation import ones_like, zeros_like
-from rushlight.errors import explain
 from rushlight.nn.parameter import Parameter
 from rushlight.tensor import Tensor
 
@@ -68,9 +67,9 @@ def fuse_linear_bn_eval(linear: Any, bn: Any) -> Any:
     """A linear layer that computes `bn(linear(x))`; both must be in evaluation mode."""
     _check_eval(linear, bn)
     if linear.out_features != bn.num_features and bn.num_features != 1:
-        raise explain(
-            AssertionError("To fuse, linear.out_features == bn.num_features or bn.num_features == 1"),
-            received=f"{linear.out_features} and {bn.num_features}",
+        raise AssertionError(
+            "To fuse, linear.out_features == bn.num_features or bn.num_features == 1, got "
+            f"linear.out_features={linear.out_features} and bn.num_features={bn.num_features}"
         )
     fused = copy.deepcopy(linear)
     fused.weight, fused.bias = fuse_linear_bn_weights(

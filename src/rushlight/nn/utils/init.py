@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from rushlight.nn.module import Module
+from rushlight.random import fork_rng
 
 __all__ = ["skip_init"]
 
@@ -17,11 +18,12 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
 
     Notes
     -----
-    PyTorch: leaves the memory uninitialised. Here the parameters have whatever the class gives them, so nothing
-    can depend on leftover memory.
+    PyTorch: leaves the memory uninitialised. Here the parameters have what the class gives them, so that nothing
+    depends on leftover memory; the random generator stays where it was.
     """
-    if not (inspect.isclass(module_cls) and issubclass(module_cls, Module)):
+    if not issubclass(module_cls, Module):
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
-    return module_cls(*args, **kwargs)
+    with fork_rng(devices=[]):
+        return module_cls(*args, **kwargs)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from rushlight import ops
-from rushlight.creation import eye, randn, zeros_like
+from rushlight.creation import eye, zeros_like
+from rushlight.dtypes import finfo
 from rushlight.errors import ShapeError, explain
+from rushlight.functions.shape import cat
 from rushlight.linalg import matrix_exp, qr, solve
 from rushlight.modes import no_grad
 from rushlight.nn.module import Module
 from rushlight.nn.utils.parametrize import register_parametrization
 from rushlight.nn.utils.spectral_norm import as_matrix, check_iterations, output_dim, unit
 from rushlight.nn.utils.weight_norm import apply_weight_norm, norm_except_dim
+from rushlight.sampling import randn
 from rushlight.tensor import Tensor
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
@@ -108,7 +110,8 @@ class _SpectralNorm(Module):
                 self._improve(matrix, self.n_power_iterations)
         # The next forward overwrites the buffers, which the gradient of this one needs.
         u, v = self._u.clone(), self._v.clone()
-        return weight / u.vdot(matrix.mv(v))
+        out: Tensor = weight / u.vdot(matrix.mv(v))
+        return out
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return value
@@ -176,14 +179,15 @@ class _Orthogonal(Module):
         n, k = tall.size(-2), tall.size(-1)
         lower = tall.tril()
         if n != k:
-            lower = ops.cat([lower, tall.new_zeros(*tall.shape[:-2], n, n - k)], tall.dim() - 1)
+            lower = cat([lower, tall.new_zeros(*tall.shape[:-2], n, n - k)], tall.dim() - 1)
         skew = lower - lower.mH
         if self.orthogonal_map == "matrix_exp":
             q: Tensor = matrix_exp(skew)
         else:
             one = eye(n, dtype=tall.dtype, device=tall.device)
             q = solve(one - 0.5 * skew, one + 0.5 * skew)
-        return q[..., :k]
+        out: Tensor = q[..., :k]
+        return out
 
     def right_inverse(self, Q: Tensor) -> Tensor:
         if self.shape != Q.shape:
@@ -197,7 +201,8 @@ class _Orthogonal(Module):
             # Every map sends minus the identity, as its argument, to the base itself.
             start = zeros_like(Q)
             start.diagonal(0, -2, -1).fill_(-1.0)
-            return start
+            out: Tensor = start
+            return out
         if self.orthogonal_map != "householder":
             raise NotImplementedError(
                 "It is not possible to assign to the matrix exponential or the Cayley parametrizations when "
@@ -215,7 +220,8 @@ def _from_reflections(x: Tensor) -> Tensor:
     for j in reversed(range(k)):
         v = vectors[..., :, j : j + 1]
         q = q - (2.0 / (v * v).sum((-2, -1), keepdim=True)) * (v @ (v.mT @ q))
-    return q * x.diagonal(0, -2, -1).sign().unsqueeze(-2)
+    out: Tensor = q * x.diagonal(0, -2, -1).sign().unsqueeze(-2)
+    return out
 
 
 def _to_reflections(q: Tensor) -> Tensor:
@@ -230,10 +236,12 @@ def _to_reflections(q: Tensor) -> Tensor:
         scaled = tail / (head + sign * column.norm(dim=-1, keepdim=True))
         out[..., j + 1 :, j] = scaled
         out[..., j : j + 1, j] = -sign
-        v = ops.cat([sign * sign, scaled], scaled.dim() - 1).unsqueeze(-1)
+        v = cat([sign * sign, scaled], scaled.dim() - 1).unsqueeze(-1)
         block = rest[..., j:, :]
         rest[..., j:, :] = block - (2.0 / (v * v).sum((-2, -1), keepdim=True)) * (v @ (v.mT @ block))
-    return out
+    # Above the diagonal stands the rest of the triangular factor, which no reflection uses.
+    reflections: Tensor = out + rest.triu(1)
+    return reflections
 
 
 def _completed(q: Tensor) -> Tensor:
@@ -241,7 +249,7 @@ def _completed(q: Tensor) -> Tensor:
     n, k = q.size(-2), q.size(-1)
     if n != k:
         noise = randn(*q.shape[:-2], n, n - k, dtype=q.dtype, device=q.device)
-        return _make_orthogonal(ops.cat([q, noise], q.dim() - 1))
+        return _make_orthogonal(cat([q, noise], q.dim() - 1))
     return q.clone() if _is_orthogonal(q) else _make_orthogonal(q)
 
 
@@ -254,8 +262,8 @@ def _make_orthogonal(a: Tensor) -> Tensor:
 def _is_orthogonal(q: Tensor) -> bool:
     k = q.size(-1)
     error = (q.mH @ q - eye(k, dtype=q.dtype, device=q.device)).abs().max().item()
-    # Rounding in a product of k terms; float16's own error would let nothing pass.
-    return bool(error < 10 * k * (1e-3 if q.dtype.itemsize <= 2 else 1.2e-7 if q.dtype.to_real().itemsize == 4 else 2.3e-16))
+    # Rounding in a product of k terms.
+    return bool(error < 10 * k * finfo(q.dtype).eps)
 
 
 def orthogonal(
@@ -286,7 +294,9 @@ def orthogonal(
     if orthogonal_map is None:
         orthogonal_map = "matrix_exp" if weight.size(-2) == weight.size(-1) or weight.is_complex() else "householder"
     if orthogonal_map not in MAPS:
-        raise ValueError(f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}')
+        raise ValueError(
+            f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}'
+        )
     parametrization = _Orthogonal(weight, orthogonal_map, use_trivialization=use_trivialization)
     return register_parametrization(module, name, parametrization, unsafe=True)
 

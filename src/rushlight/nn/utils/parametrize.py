@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from rushlight.modes import no_grad
 from rushlight.nn.containers import ModuleDict, ModuleList
@@ -30,7 +30,7 @@ class _Cache:
     """Values computed inside `cached()`, by module and name; `depth` counts the open blocks."""
 
     depth = 0
-    values: dict[tuple[int, str], Tensor] = {}
+    values: ClassVar[dict[tuple[int, str], Tensor]] = {}
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ def _give_class_of_its_own(module: Module) -> None:
         replica.__dict__ = copy.deepcopy(self.__dict__, memo)
         return replica
 
-    members = {"__getstate__": get_state}
+    members: dict[str, Any] = {"__getstate__": get_state}
     if not hasattr(kind, "__deepcopy__"):
         members["__deepcopy__"] = deep_copy
     module.__class__ = type(f"Parametrized{kind.__name__}", (kind,), members)
@@ -282,7 +282,8 @@ def register_parametrization(module: M, tensor_name: str, parametrization: Modul
         module.parametrizations[tensor_name] = entry
     else:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name '{tensor_name}'"
+            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name "
+            f"'{tensor_name}'"
         )
     return module
 

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rushlight import ops
 from rushlight.creation import ones_like, zeros_like
 from rushlight.errors import explain
+from rushlight.functions.shape import cat
 from rushlight.linalg import vector_norm
 from rushlight.modes import no_grad
 from rushlight.nn.module import Module
@@ -165,9 +165,9 @@ class PruningContainer(BasePruningMethod):
 
     def add_pruning_method(self, method: Any) -> None:
         """Add one more method for the same parameter."""
-        if not isinstance(method, BasePruningMethod) and method is not None:
+        if not isinstance(method, BasePruningMethod):
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
-        if method is not None and self._tensor_name != method._tensor_name:
+        if self._tensor_name != method._tensor_name:
             raise ValueError(
                 "Can only add pruning methods acting on the parameter named "
                 f"'{self._tensor_name}' to PruningContainer {self}. Found '{method._tensor_name}'"
@@ -200,7 +200,8 @@ class PruningContainer(BasePruningMethod):
         else:
             raise ValueError(f"Unrecognized PRUNING_TYPE {method.PRUNING_TYPE}")
         mask[chosen] = method.compute_mask(t[chosen], default_mask=mask[chosen]).to(mask.dtype)
-        return mask
+        out: Tensor = mask
+        return out
 
 
 class Identity(BasePruningMethod):
@@ -235,7 +236,8 @@ class RandomUnstructured(BasePruningMethod):
         if count:
             chosen = rand_like(t).reshape(-1).topk(count).indices
             mask.view(-1)[chosen] = 0
-        return mask
+        out: Tensor = mask
+        return out
 
 
 class L1Unstructured(BasePruningMethod):
@@ -260,7 +262,8 @@ class L1Unstructured(BasePruningMethod):
         if count:
             chosen = t.abs().reshape(-1).topk(count, largest=False).indices
             mask.view(-1)[chosen] = 0
-        return mask
+        out: Tensor = mask
+        return out
 
 
 class _Structured(BasePruningMethod):
@@ -290,7 +293,8 @@ class _Structured(BasePruningMethod):
         kept = self.scores(t).topk(size - count, largest=True).indices
         mask = zeros_like(t)
         mask[(slice(None),) * (self.dim % t.dim()) + (kept,)] = 1
-        return mask * default_mask.to(mask.dtype)
+        out: Tensor = mask * default_mask.to(mask.dtype)
+        return out
 
 
 class RandomStructured(_Structured):
@@ -311,7 +315,8 @@ class RandomStructured(_Structured):
 
     def scores(self, t: Tensor) -> Tensor:
         """Random numbers."""
-        return rand(t.shape[self.dim])
+        out: Tensor = rand(t.shape[self.dim])
+        return out
 
 
 class LnStructured(_Structured):
@@ -337,8 +342,10 @@ class LnStructured(_Structured):
         """The norm of each slice."""
         others = tuple(d for d in range(t.dim()) if d != self.dim % t.dim())
         if self.n == "nuc":
-            return t.norm(p="nuc", dim=others)
-        return vector_norm(t, 2.0 if self.n == "fro" else float(self.n), dim=others)
+            out: Tensor = t.norm(p="nuc", dim=others)
+            return out
+        out: Tensor = vector_norm(t, 2.0 if self.n == "fro" else float(self.n), dim=others)
+        return out
 
 
 class CustomFromMask(BasePruningMethod):
@@ -435,8 +442,8 @@ def global_unstructured(
     pairs = list(parameters)
     values = [scores.get(pair, getattr(*pair)) for pair in pairs]
     masks = [getattr(module, f"{name}_mask", None) for module, name in pairs]
-    all_values = ops.cat([value.detach().reshape(-1) for value in values], 0)
-    kept = ops.cat([(ones_like(v) if m is None else m).reshape(-1) for v, m in zip(values, masks, strict=True)], 0)
+    all_values = cat([value.detach().reshape(-1) for value in values], 0)
+    kept = cat([(ones_like(v) if m is None else m).reshape(-1) for v, m in zip(values, masks, strict=True)], 0)
     container = PruningContainer()
     container._tensor_name = "temp"
     method = pruning_method(**kwargs)
@@ -466,9 +473,8 @@ def remove(module: Module, name: str) -> Module:
 
 def is_pruned(module: Module) -> bool:
     """Whether some parameter of `module` or of its submodules is pruned."""
-    return any(
-        isinstance(hook, BasePruningMethod) for member in module.modules() for hook in member._forward_pre_hooks.values()
-    )
+    hooks = (hook for member in module.modules() for hook in member._forward_pre_hooks.values())
+    return any(isinstance(hook, BasePruningMethod) for hook in hooks)
 
 
 def _check_amount(amount: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from rushlight.creation import arange, as_tensor, empty_like, full
 from rushlight.dtypes import float16, float32, float64, int8, int16, int32, int64, uint8
@@ -61,7 +62,7 @@ class PackedSequence(_PackedFields):
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
         # The constructor of a named tuple goes around __new__ of the subclass.
-        return cast(Self, tuple.__new__(cls, (data, batch_sizes, sorted_indices, unsorted_indices)))
+        return tuple.__new__(cls, (data, batch_sizes, sorted_indices, unsorted_indices))
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> Self:
         sorted_indices, unsorted_indices = (
@@ -133,7 +134,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation that undoes `permutation`; `None` gives `None`."""
     if permutation is None:
         return None
-    inverse = empty_like(permutation)
+    inverse: Tensor = empty_like(permutation)
     inverse[permutation] = arange(permutation.numel(), dtype=permutation.dtype, device=permutation.device)
     return inverse
 
@@ -192,7 +193,7 @@ def _check_lengths(lengths: list[int], padded: Tensor) -> None:
             ),
             fix="batch_first=True, if dimension 0 is the batch" if len(lengths) == padded.shape[0] else None,
         )
-    if any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
+    if any(a < b for a, b in itertools.pairwise(lengths)):
         raise explain(
             RuntimeError(
                 "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
@@ -276,7 +277,7 @@ def pad_sequence(
     first = members[0]
     longest = max(member.shape[0] for member in members)
     shape = (len(members), longest) if batch_first else (longest, len(members))
-    out = full((*shape, *first.shape[1:]), padding_value, dtype=first.dtype, device=first.device)
+    out: Tensor = full((*shape, *first.shape[1:]), padding_value, dtype=first.dtype, device=first.device)
     for position, member in enumerate(members):
         if member.shape[1:] != first.shape[1:]:
             raise _unequal_sizes(first, member, position)
@@ -287,12 +288,12 @@ def pad_sequence(
 
 
 def _unequal_sizes(first: Tensor, member: Tensor, position: int) -> ShapeError:
-    a, b, place = next(
-        ((a, b, place) for place, (a, b) in enumerate(zip(first.shape, member.shape, strict=False)) if place and a != b),
-        (first.dim(), member.dim(), 1),
-    )
+    pairs = enumerate(zip(first.shape, member.shape, strict=False))
+    a, b, place = next(((a, b, p) for p, (a, b) in pairs if p and a != b), (first.shape[-1], member.shape[-1], 1))
     return explain(
-        ShapeError(f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {place}"),
+        ShapeError(
+            f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {place}"
+        ),
         expected=f"sequences [*, {', '.join(map(str, first.shape[1:]))}]",
         received=f"sequence {position} of shape {list(member.shape)}",
     )

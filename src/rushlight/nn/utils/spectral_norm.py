@@ -18,7 +18,8 @@ M = TypeVar("M", bound=Module)
 
 def unit(vector: Tensor, eps: float) -> Tensor:
     """`vector` divided by its norm, or by `eps` if that is larger."""
-    return vector / vector.norm().clamp_min(eps)
+    out: Tensor = vector / vector.norm().clamp_min(eps)
+    return out
 
 
 def random_unit(like: Tensor, size: int, eps: float) -> Tensor:
@@ -30,7 +31,8 @@ def as_matrix(weight: Tensor, dim: int) -> Tensor:
     """`weight` with dimension `dim` as rows and all others as columns."""
     if dim != 0:
         weight = weight.permute(dim, *(d for d in range(weight.dim()) if d != dim))
-    return weight.reshape(weight.size(0), -1)
+    out: Tensor = weight.reshape(weight.size(0), -1)
+    return out
 
 
 def check_iterations(count: int) -> None:
@@ -79,7 +81,8 @@ class SpectralNorm:
                     u.copy_(unit(matrix.mv(v), self.eps))
                 # The formulas below keep the vectors; the next call overwrites the buffers.
                 u, v = u.clone(), v.clone()
-        return weight / u.dot(matrix.mv(v))
+        out: Tensor = weight / u.dot(matrix.mv(v))
+        return out
 
     def remove(self, module: Module) -> None:
         """Put the normalised weight back as a parameter."""
@@ -94,7 +97,8 @@ class SpectralNorm:
 
     def _solve_v_and_rescale(self, matrix: Tensor, u: Tensor, sigma: Any) -> Tensor:
         v = multi_dot([matrix.t().mm(matrix).pinverse(), matrix.t(), u.unsqueeze(1)]).squeeze(1)
-        return v * (sigma / u.dot(matrix.mv(v)))
+        out: Tensor = v * (sigma / u.dot(matrix.mv(v)))
+        return out
 
     @staticmethod
     def apply(module: Module, name: str, n_power_iterations: int, dim: int, eps: float) -> SpectralNorm:
@@ -155,7 +159,8 @@ class SpectralNormLoadStateDictPreHook:
         with no_grad():
             original, weight = state_dict[f"{key}_orig"], state_dict.pop(key)
             sigma = (original / weight).mean()
-            state_dict[f"{key}_v"] = hook._solve_v_and_rescale(as_matrix(original, hook.dim), state_dict[f"{key}_u"], sigma)
+            matrix = as_matrix(original, hook.dim)
+            state_dict[f"{key}_v"] = hook._solve_v_and_rescale(matrix, state_dict[f"{key}_u"], sigma)
 
 
 class SpectralNormStateDictHook:

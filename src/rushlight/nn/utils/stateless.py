@@ -144,7 +144,9 @@ def merge_tensors(given: Any) -> Tensors:
     if isinstance(given, Mapping):
         return dict(given) if not isinstance(given, dict) else given
     if not isinstance(given, (list, tuple)):
-        raise ValueError(f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(given)}")
+        raise ValueError(
+            f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(given)}"
+        )
     if not all(isinstance(entry, Mapping) for entry in given):
         raise ValueError(f"Expected all elements of parameter_and_buffer_dicts to be dictionaries, but got {given}")
     names = [name for entry in given for name in entry]

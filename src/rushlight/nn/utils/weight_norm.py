@@ -23,9 +23,11 @@ def dims_except(weight: Tensor, dim: int) -> tuple[int, ...]:
 def norm_except_dim(weight: Tensor, dim: int) -> Tensor:
     """The 2-norm of `weight` over all dimensions but `dim`, which are kept with size 1; -1: over all, a 0-d tensor."""
     if dim == -1:
-        return weight.norm()
+        out: Tensor = weight.norm()
+        return out
     dims = dims_except(weight, dim)
-    return weight.square().sum(dims, keepdim=True).sqrt() if dims else weight.abs()
+    out: Tensor = weight.square().sum(dims, keepdim=True).sqrt() if dims else weight.abs()
+    return out
 
 
 def apply_weight_norm(direction: Tensor, magnitude: Tensor, dim: int) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import explain
+from rushlight.functions.linalg.arguments import constant, legacy_name, pair, spec, takes_out, tensor_argument
 from rushlight.functions.reduce import sum as sum_over
 from rushlight.functions.shape import movedim, reshape
-from rushlight.linalg.arguments import constant, legacy_name, pair, spec, takes_out, tensor_argument
 from rushlight.ops import decomp as ops
 from rushlight.ops import spectral
 from rushlight.ops.linear import getitem_slice, unsqueeze
@@ -244,7 +244,7 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     Returns
     -------
     named tuple (solution, residuals, rank, singular_values)
-        `residuals`, the squared distances, are empty unless m > n and all matrices have rank n.
+        `residuals`, the squared distances, are empty unless m > n and all matrices have rank n, and for "gelsy".
     """
     A, B = tensor_argument(A, "linalg_lstsq"), tensor_argument(B, "linalg_lstsq", "B", 2)
     what = "torch.linalg.lstsq"
@@ -272,7 +272,7 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
         )
     limit = max(shape[-2:]) * float(np.finfo(A._data.dtype).eps) if rcond is None else float(rcond)
     solution, rank, values = spectral.lstsq(A, right, limit, driver)
-    residuals = _residuals(A, right, solution, rank)
+    residuals = _residuals(A, right, solution, rank, driver)
     if vector:
         solution = getitem_slice(solution, (..., slice(0, 1))).squeeze(-1)
     no_rank, no_values = np.zeros(0, np.int64), np.zeros(0, values._data.dtype)
@@ -284,9 +284,9 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     )
 
 
-def _residuals(A: Any, B: Any, solution: Any, rank: Any) -> Any:
+def _residuals(A: Any, B: Any, solution: Any, rank: Any, driver: str) -> Any:
     m, n = A._data.shape[-2:]
-    if m <= n or not (rank._data == n).all():
+    if m <= n or driver == "gelsy" or (driver != "gels" and not (rank._data == n).all()):
         return constant(np.zeros(0, np.empty(0, A._data.dtype).real.dtype))
     distance = (A @ solution - B).abs()
     return sum_over(distance * distance, -2)

@@ -10,11 +10,11 @@ import numpy as np
 from rushlight.dtypes import dtype as dtype_class
 from rushlight.dtypes import from_np
 from rushlight.errors import explain
+from rushlight.functions.linalg.arguments import constant, legacy_name, spec, takes_out, tensor_argument
 from rushlight.functions.reduce import amax, amin
 from rushlight.functions.reduce import sum as sum_over
 from rushlight.functions.shape import cast, movedim
 from rushlight.layout import wrap_dim
-from rushlight.linalg.arguments import constant, legacy_name, spec, takes_out, tensor_argument
 from rushlight.ops import decomp, reduce, spectral
 from rushlight.ops.decomp import type_name
 from rushlight.ops.linear import unsqueeze

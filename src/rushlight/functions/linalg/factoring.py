@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.linalg.arguments import constant, pair, spec, takes_out, tensor_argument
+from rushlight.functions.linalg.arguments import constant, pair, spec, takes_out, tensor_argument
 from rushlight.ops import decomp, factor, spectral
 
 qr_type = pair("linalg_qr", "Q R")

@@ -10,9 +10,9 @@ import numpy as np
 from rushlight.dtypes import from_np
 from rushlight.errors import explain
 from rushlight.functions import matrix, shape
+from rushlight.functions.linalg.arguments import constant, legacy_name, spec, takes_out, tensor_argument
+from rushlight.functions.linalg.solving import inv
 from rushlight.functions.reduce import sum as sum_over
-from rushlight.linalg.arguments import constant, legacy_name, spec, takes_out, tensor_argument
-from rushlight.linalg.solving import inv
 from rushlight.ops import spectral
 from rushlight.ops.decomp import check_square
 from rushlight.ops.linear import conj_of

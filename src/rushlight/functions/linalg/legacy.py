@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.linalg import factoring, products, solving
-from rushlight.linalg.arguments import constant, pair, spec, takes_out, tensor_argument
+from rushlight.functions.linalg import factoring, products, solving
+from rushlight.functions.linalg.arguments import constant, pair, spec, takes_out, tensor_argument
 from rushlight.ops import decomp, factor
 from rushlight.ops.elementwise import add, eq, log, where
-from rushlight.sampling import randn
 
 svd_type = pair("svd", "U S V")
 qr_type = pair("qr", "Q R")
@@ -131,45 +130,3 @@ def geqrf(input: Any) -> Any:
 def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False) -> Any:
     """Q @ other (or other @ Q, or with Q.mH) for the product Q of the reflections in `input` and `tau`."""
     return factor.apply_reflections(input, tau, other, left, transpose)
-
-
-def _range_basis(A: Any, q: int, niter: int, M: Any) -> Any:
-    """Orthonormal columns that nearly span the range of A - M.
-
-    N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", 2009, algorithm 4.4.
-    """
-    def product(x: Any, turned: bool) -> Any:
-        y = decomp.mH(A) @ x if turned else A @ x
-        return y if M is None else y - (decomp.mH(M) @ x if turned else M @ x)
-
-    start = randn(A.shape[-1], q, dtype=A.dtype)
-    q_now = factoring.qr(product(start, False)).Q
-    for _ in range(niter):
-        q_now = factoring.qr(product(q_now, True)).Q
-        q_now = factoring.qr(product(q_now, False)).Q
-    return q_now
-
-
-def svd_lowrank(A: Any, q: int = 6, niter: int = 2, M: Any = None) -> tuple[Any, Any, Any]:
-    """U, S and V of an approximate singular value decomposition of rank `q` of A - M, by random projection."""
-    wide = A._data.shape[-2] < A._data.shape[-1]
-    if wide:
-        A, M = decomp.mH(A), None if M is None else decomp.mH(M)
-    basis = _range_basis(A, q, niter, M)
-    small = decomp.mH(basis) @ A
-    if M is not None:
-        small = small - decomp.mH(basis) @ M
-    u, s, vh = factoring.svd(small, full_matrices=False)
-    u, v = basis @ u, decomp.mH(vh)
-    return (v, s, u) if wide else (u, s, v)
-
-
-def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Any, Any, Any]:
-    """`svd_lowrank` of A with the means of its columns taken off: the principal directions are columns of V."""
-    m, n = A._data.shape[-2:]
-    q = min(6, m, n) if q is None else q
-    if not 0 <= q <= min(m, n):
-        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
-    if niter < 0:
-        raise ValueError(f"niter(={niter}) must be non-negative integer")
-    return svd_lowrank(A - A.mean(-2, True) if center else A, q, niter)

@@ -1,0 +1,1 @@
+"""Functions on stacks of matrices: what `torch.linalg` and the matrix methods of tensors offer."""
