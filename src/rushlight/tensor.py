@@ -21,11 +21,12 @@ from rushlight.functions import inplace as I
 from rushlight.functions import matrix as M
 from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
-from rushlight.functions.fast import NUMBERS
+from rushlight.functions.fast import NUMBERS, operator, plain_tensor
 from rushlight.layout import wrap_dim
 from rushlight.method_table import Methods
 from rushlight.modes import state
 from rushlight.ops import elementwise as E
+from rushlight.ops.kinds import Op
 from rushlight.ops.linear import storage_array
 from rushlight.printing import tensor_repr
 from rushlight.size import Size
@@ -37,7 +38,7 @@ from rushlight.tape import (
     check_writable,
     hooks_of,
     leaf_node,
-    plain_tensor,
+    record,
     root_of,
     sync,
     wrap,
@@ -67,22 +68,6 @@ def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
         elif not isinstance(other, (*NUMBERS, Variable, np.generic)):
             return NotImplemented
         return function(other, self)
-
-    operator.__doc__ = function.__doc__
-    return operator
-
-
-def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, b: function(b, a)
-
-
-def _comparison(function: Callable[..., Any], otherwise: bool | None) -> Callable[..., Any]:
-    def operator(self: Any, other: Any) -> Any:
-        if isinstance(other, (Variable, *NUMBERS, np.generic)):
-            return function(self, other)
-        if isinstance(other, np.ndarray):
-            return function(self, wrap(other))
-        return NotImplemented if otherwise is None else otherwise
 
     operator.__doc__ = function.__doc__
     return operator
@@ -123,6 +108,11 @@ def _deepcopied(data: Any, memo: dict[int, Any]) -> Any:
     return np.lib.stride_tricks.as_strided(buffer[offset : offset + data.itemsize].view(data.dtype), data.shape, data.strides)
 
 
+def _interpret(self: Any, op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """What an op called with tensors does: run and record."""
+    return record(op, operands, params)
+
+
 @plain_tensor
 class Tensor(Methods, Variable):
     """A multi-dimensional array with strides over a storage, whose operations can be recorded and differentiated.
@@ -131,6 +121,7 @@ class Tensor(Methods, Variable):
     """
 
     __slots__ = ("__dict__",)
+    interpret = _interpret
     __array_priority__ = 1000
     __array_ufunc__ = None
     legacy_dtype: dtype | None = None
@@ -542,17 +533,17 @@ class Tensor(Methods, Variable):
 
     # Operators
 
-    __add__ = _or_not_implemented(A._add)
-    __radd__ = _or_not_implemented(_swapped(A._add))
+    __add__ = operator(E.add)
+    __radd__ = operator(E.add)
     __sub__ = _or_not_implemented(A.subtract_operator)
     __rsub__ = _or_not_implemented(A.rsub)
-    __mul__ = _or_not_implemented(A._mul)
-    __rmul__ = _or_not_implemented(A._mul)
-    __truediv__ = _or_not_implemented(A._div)
-    __rtruediv__ = _or_not_implemented(A._rdiv)
-    __floordiv__ = _or_not_implemented(A._floor_divide)
+    __mul__ = operator(E.mul)
+    __rmul__ = operator(E.mul)
+    __truediv__ = operator(E.div)
+    __rtruediv__ = operator(E.rdiv)
+    __floordiv__ = operator(E.floor_divide)
     __rfloordiv__ = _reflected(A._floor_divide)
-    __mod__ = _or_not_implemented(A._remainder)
+    __mod__ = operator(E.remainder)
     __rmod__ = _reflected(A._remainder)
     __pow__ = _or_not_implemented(A.pow)
     __rpow__ = _reflected(A.pow)
@@ -567,12 +558,12 @@ class Tensor(Methods, Variable):
     __pos__ = A.positive
     __abs__ = A.abs
     __invert__ = A.bitwise_not
-    __eq__ = _comparison(A._eq, False)  # type: ignore[assignment]
-    __ne__ = _comparison(A._ne, True)  # type: ignore[assignment]
-    __lt__ = _comparison(A._lt, None)
-    __le__ = _comparison(A._le, None)
-    __gt__ = _comparison(A._gt, None)
-    __ge__ = _comparison(A._ge, None)
+    __eq__ = operator(E.eq)  # type: ignore[assignment]
+    __ne__ = operator(E.ne)  # type: ignore[assignment]
+    __lt__ = operator(E.lt)
+    __le__ = operator(E.le)
+    __gt__ = operator(E.gt)
+    __ge__ = operator(E.ge)
     __iadd__ = _or_not_implemented(I._add_)
     __isub__ = _or_not_implemented(I._sub_)
     __imul__ = _or_not_implemented(I.mul_)

@@ -1,6 +1,7 @@
 """`Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`, against PyTorch."""
 
 import copy
+import operator
 from collections import OrderedDict
 from typing import Any
 
@@ -32,10 +33,13 @@ def test_sequential_agrees_with_pytorch() -> None:
         log(lambda: s.insert(1, Scale(9)), lambda: s.insert(-1, Scale(8)), lambda: s.insert(99, Scale()), s)
         log(lambda: s.insert(0, 3), lambda: s.append(3), lambda: s.extend(3), lambda: s.append(Scale(7)) is s)
         log(lambda: s.extend([Scale(4)]) is s, lambda: s.extend(Sequential(Scale(5))))
-        log(lambda: s + Sequential(Scale(6)), lambda: s + [Scale()], lambda: s.__iadd__(Sequential(Scale())) is s)
-        log(lambda: s.__iadd__(3), lambda: s.pop(0), lambda: s.pop(-1), lambda: s.pop(slice(0, 2)), lambda: s.pop(99), s)
+        log(lambda: s + Sequential(Scale(6)), lambda: s.__add__([Scale()]))
+        log(lambda: s.__iadd__(Sequential(Scale())) is s)
+        log(lambda: s.__iadd__(3), lambda: s.pop(0), lambda: s.pop(-1), lambda: s.pop(slice(0, 2)))
+        log(lambda: s.pop(99), s)
         log(lambda: s.__setitem__(0, Scale(11)), lambda: s.__setitem__(-1, 3), lambda: s.__setitem__(99, Scale()), s)
-        log(lambda: s.__delitem__(0), lambda: s.__delitem__(slice(1, 3)), lambda: s.__delitem__(99), s, list(s._modules))
+        log(lambda: s.__delitem__(0), lambda: s.__delitem__(slice(1, 3)), lambda: s.__delitem__(99))
+        log(s, list(s._modules))
         t = Sequential(Scale(1), Scale(2))
         log(t * 2, 2 * t, lambda: t * 0, lambda: t * 1.5, lambda: t.__imul__(2) is t, t, lambda: t[0] is t[2])
         log(lambda: Sequential(3), lambda: Sequential([Scale()]), lambda: Sequential({"a": Scale()}), Sequential())
@@ -67,7 +71,7 @@ def test_module_list_agrees_with_pytorch() -> None:
             log(lambda i=index: m[i])
         log(lambda: m.insert(1, Scale(3)), lambda: m.insert(99, Scale(4)), lambda: m.append(3), m)
         log(lambda: m.append(Scale(5)) is m, lambda: m.extend([Scale(5)]) is m, lambda: m.extend(Scale()), m)
-        log(lambda: m.extend(3), lambda: m + [Scale(6)], lambda: m.__iadd__([Scale(6)]) is m, m)
+        log(lambda: m.extend(3), lambda: m.__add__([Scale(6)]), lambda: m.__iadd__([Scale(6)]) is m, m)
         log(lambda: m.pop(0), lambda: m.pop(-1), lambda: m.pop(slice(0, 2)), lambda: m.pop(99), m)
         log(lambda: m.__setitem__(0, Scale(7)), lambda: m.__setitem__(99, Scale()), lambda: m.__setitem__(0, 3))
         log(lambda: m.__setitem__(slice(0, 1), Scale()), lambda: m.__delitem__(0), lambda: m.__delitem__(99), m)
@@ -107,7 +111,8 @@ def test_parameter_list_agrees_with_pytorch() -> None:
             log(lambda i=index: p[i])
         for value in (ones(2), "s", 3, nn.Sequential(), ones(1, dtype=torch.float64)):
             log(lambda v=value: p.append(v))
-        log(lambda: p.extend([ones(1)]) is p, lambda: p.extend(ones(2)), lambda: p.extend(3), lambda: p + [ones(1)])
+        log(lambda: p.extend([ones(1)]) is p, lambda: p.extend(ones(2)), lambda: p.extend(3))
+        log(lambda: operator.add(p, [ones(1)]))
         log(lambda: p.__iadd__([ones(1)]) is p, lambda: p.pop(), lambda: p.insert(0, ones(1)), lambda: p(3))
         log(lambda: p.__setitem__(0, ones(7)), lambda: p.__setitem__(0, "x"), lambda: p.__setitem__(99, ones(1)))
         log(lambda: p.__setitem__(slice(0, 1), ones(1)), p, nn.ParameterList(), lambda: nn.ParameterList(3))
@@ -125,7 +130,8 @@ def test_parameter_dict_agrees_with_pytorch() -> None:
         d = ParameterDict({"b": ones(2), "a": nn.Parameter(ones(3, 4)), "n": 3})
         log(d, list(d), len(d), d["b"], d.a, "a" in d, list(d.items()), list(d.values()), list(d.state_dict()))
         log(lambda: d["zz"], lambda: d.pop("zz"), lambda: d.pop("b"), lambda: d.popitem(), d)
-        log(lambda: d.setdefault("s", ones(1)), lambda: d.setdefault("s"), lambda: d.setdefault("nul"), d.get("nope", 5))
+        log(lambda: d.setdefault("s", ones(1)), lambda: d.setdefault("s"), lambda: d.setdefault("nul"))
+        log(d.get("nope", 5))
         log(lambda: d.get("s"), d.fromkeys(["x", "y"], ones(1)), lambda: d.update([("x", ones(1))]), d)
         for more in (3, [3], [("x", 1, 2)], ParameterDict({"k": ones(2)}), {"z": ones(1), "c": ones(1)}):
             log(lambda m=more: d.update(m))

@@ -137,7 +137,7 @@ def test_registration_errors_agree_with_pytorch() -> None:
 
 def test_a_non_leaf_is_no_parameter() -> None:
     marked = torch.ones(2, requires_grad=True) * 2
-    with pytest.raises(TypeError, match="torch.nn.Parameter or None required"):
+    with pytest.raises(TypeError, match=r"torch\.nn\.Parameter or None required"):
         nn.Module().register_parameter("w", marked)
 
 

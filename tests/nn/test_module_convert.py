@@ -134,13 +134,15 @@ def test_lazy_layers_agree_with_pytorch() -> None:
         log(layer, layer.weight, type(layer.weight).__name__, layer.has_uninitialized_params(), layer.state_dict())
         log(lambda: layer.weight.shape, list(layer.parameters()), copy.deepcopy(layer), layer.double() is layer)
         log(layer.weight.dtype, layer(torch.ones(2, 5, dtype=torch.float64)).shape, layer, layer.weight.dtype)
-        log(type(layer).__name__, type(layer.weight).__name__, layer._forward_pre_hooks, layer._load_state_dict_pre_hooks)
+        log(type(layer).__name__, type(layer.weight).__name__, layer._forward_pre_hooks)
+        log(layer._load_state_dict_pre_hooks)
         log(lambda: layer(torch.ones(2, 4, dtype=torch.float64)), hasattr(layer, "_initialize_hook"))
         fresh = nn.LazyLinear(3)
         log(fresh.load_state_dict(nn.Linear(4, 3).state_dict()), fresh.weight.shape, type(fresh).__name__)
         log(fresh(torch.ones(1, 4)).shape, type(fresh).__name__, lambda: nn.LazyLinear(3).share_memory())
         lazy = nn.LazyLinear(3)
-        log(lazy.load_state_dict(nn.LazyLinear(3).state_dict()), lambda: nn.Linear(2, 3).load_state_dict(lazy.state_dict()))
+        log(lazy.load_state_dict(nn.LazyLinear(3).state_dict()))
+        log(lambda: nn.Linear(2, 3).load_state_dict(lazy.state_dict()))
 
     compare(scenario)
 

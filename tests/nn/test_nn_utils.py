@@ -226,7 +226,8 @@ def test_parametrize_agrees_with_pytorch() -> None:
             log(lambda k=kind: P.register_parametrization(torch.nn.Linear(2, 2), "weight", k()))
         for kind in (Kinds.BadInverse, Kinds.WideInverse):
             log(lambda k=kind: P.register_parametrization(torch.nn.Linear(2, 2), "weight", k()))
-        log(P.remove_parametrizations(m, "weight"), m.weight, m.weight is weight, type(m), hasattr(m, "parametrizations"))
+        log(P.remove_parametrizations(m, "weight"), m.weight, m.weight is weight)
+        log(type(m), hasattr(m, "parametrizations"))
         log(P.register_parametrization(torch.nn.Linear(2, 2), "weight", Kinds.Wide(), unsafe=True).weight.dtype)
 
     compare(scenario)
@@ -374,7 +375,8 @@ def test_fusion_agrees_with_pytorch() -> None:
         bn.running_mean.fill_(2.0)
         fused = utils.fuse_linear_bn_eval(linear, bn)
         log(rounded(fused(torch.ones(1, 2)) - bn(linear(torch.ones(1, 2)))))
-        log(lambda: utils.fuse_linear_bn_eval(nn.Linear(2, 3), bn), lambda: utils.fuse_linear_bn_eval(nn.Linear(2, 2).eval(), bn))
+        log(lambda: utils.fuse_linear_bn_eval(nn.Linear(2, 3), bn))
+        log(lambda: utils.fuse_linear_bn_eval(nn.Linear(2, 2).eval(), bn))
 
     compare(scenario)
 

@@ -27,7 +27,8 @@ def test_one_pruning_agrees_with_pytorch() -> None:
         layer = _layer(torch)
         weight = layer.weight
         log(P.is_pruned(layer), P.l1_unstructured(layer, "weight", 0.3) is layer, list(layer.state_dict()))
-        log(layer.weight_mask, layer.weight, P.is_pruned(layer), layer.weight_orig is weight, P.is_pruned(torch.nn.Sequential(layer)))
+        log(layer.weight_mask, layer.weight, P.is_pruned(layer), layer.weight_orig is weight)
+        log(P.is_pruned(torch.nn.Sequential(layer)))
         layer(torch.ones(1, 4)).sum().backward()
         log(layer.weight_orig.grad, layer.weight.is_leaf, [n for n, _ in layer.named_parameters()])
         log(P.remove(layer, "weight") is layer, list(layer.state_dict()), layer.weight, layer.weight is weight)
@@ -89,7 +90,8 @@ def test_global_pruning_agrees_with_pytorch() -> None:
         pairs = [(a, "weight"), (b, "weight")]
         P.global_unstructured(pairs, pruning_method=P.L1Unstructured, amount=0.5)
         log(a.weight_mask, b.weight_mask)
-        P.global_unstructured(pairs, P.L1Unstructured, {(a, "weight"): torch.arange(12.0).reshape(3, 4) / 100}, amount=2)
+        scores = {(a, "weight"): torch.arange(12.0).reshape(3, 4) / 100}
+        P.global_unstructured(pairs, P.L1Unstructured, scores, amount=2)
         log(a.weight_mask, b.weight_mask)
         log(lambda: P.global_unstructured(3, P.L1Unstructured, amount=1))
         log(lambda: P.global_unstructured(pairs, P.L1Unstructured, 3, amount=1))

@@ -10,12 +10,19 @@ import pytest
 
 import rushlight as torch
 from rushlight.serialization import safetensors
+from rushlight.serialization.pickler import Pickler, Storages, dump
 from rushlight.serialization.storage import owner_of
 from tests.serialization import golden
 
 
 def load(data: bytes, **options: Any) -> Any:
     return torch.load(io.BytesIO(data), **options)
+
+
+def saved(obj: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(obj, file)
+    return file.getvalue()
 
 
 def shares(a: Any, b: Any) -> bool:
@@ -105,6 +112,22 @@ def test_saving_again_gives_the_bytes_of_pytorch() -> None:
     for name in names:
         assert ours.read(name) == theirs.read(name), name
         assert ours.getinfo(name).header_offset == theirs.getinfo(name).header_offset, name
+
+
+def test_both_picklers_write_the_same() -> None:
+    content = load(golden.ZIP) | {"model": torch.nn.BatchNorm1d(2), "again": torch.float16, "bytes": [b"", b"a" * 300]}
+    for old in (False, True):
+        for protocol in (2, 3):
+            slow, storages = io.BytesIO(), Storages(old)
+            Pickler(slow, protocol, storages).dump(content)
+            assert dump(content, protocol, old=old)[0] == slow.getvalue()
+
+
+def test_data_that_looks_like_a_name() -> None:
+    lookalike = "crushlight.serialization.rebuild\nrebuild_tensor_v2\n"
+    got = load(saved([torch.ones(1), lookalike, lookalike.encode()]))
+    assert got[1:] == [lookalike, lookalike.encode()]
+    assert got[0].tolist() == [1]
 
 
 def test_a_module_saves_and_loads() -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -322,3 +323,20 @@ def test_arguments() -> None:
     with pytest.raises(FileNotFoundError):
         torch.load("no-such-file.pt")
     assert torch.load(io.BytesIO(data), weights_only=False, pickle_module=pickle).tolist() == [1, 1]
+
+
+def test_looking_at_the_names_in_a_file() -> None:
+    file = io.BytesIO()
+    torch.save([deque([1]), {"a": Evil(os.system, "true")}, torch.ones(1), OrderedDict(a=1)], file)
+    file.seek(0)
+    got = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    assert got == ["collections.deque", f"{os.system.__module__}.system"]
+    with pytest.raises(ValueError, match="Expected input to be a checkpoint"):
+        torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(b"nothing"))
+
+
+def test_names_in_a_file_import_nothing() -> None:
+    before = set(sys.modules)
+    with safe_globals([torch.Tensor]), pytest.raises(pickle.UnpicklingError, match="was not an allowed global"):
+        torch.load(archive(b"\x80\x02" + name("torch.cli", "main") + b"."))
+    assert set(sys.modules) == before

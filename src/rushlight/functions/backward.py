@@ -26,7 +26,10 @@ def _seed(t: Any, gradient: Any, create_graph: bool, name: str) -> tuple[Any, An
                 received=tuple(data.shape),
                 fix="reduce it first: .sum().backward() or .mean().backward(), or pass gradient=",
             )
-        g = np.ones(data.shape, data.dtype) if type(data) is np.ndarray else data * 0 + 1
+        if type(data) is np.ndarray:
+            g = np.array(1, data.dtype) if not data.ndim else np.ones(data.shape, data.dtype)
+        else:
+            g = data * 0 + 1
     else:
         if not isinstance(gradient, Variable):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")

@@ -11,13 +11,16 @@ from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
 from rushlight.tape import Node, Variable, caller, node_class, record, sync, wrap
+from rushlight.tape import plain_tensor as tape_plain_tensor
 from rushlight.spec import Spec
 
 ndarray = np.ndarray
+asarray = np.asarray
 _new = object.__new__
 _INEXACT = frozenset(NP_FLOATING | NP_COMPLEX) - NP_HALF
 _ANY = _INEXACT | NP_INTEGER | {np.dtype(np.bool_)}
 NUMBERS = (int, float, bool, complex)
+_FLOAT_OR_INT = frozenset((float, int))
 
 
 def operand(x: Any, name: str, position: int = 1) -> Any:
@@ -41,6 +44,16 @@ def needs_tensor(x: Any, name: str) -> Any:
     raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
 
 
+_plain: type[Variable] = Variable
+
+
+def plain_tensor(cls: type[Variable]) -> type[Variable]:
+    """Class decorator: results of the specialised callers, and of all ops, are instances of `cls`."""
+    global _plain
+    _plain = cls
+    return tape_plain_tensor(cls)
+
+
 def unary(op: Elementwise) -> Callable[..., Any]:
     """`f(input, *, out=None)` of an op on one tensor."""
     ufunc = op.ufunc
@@ -59,7 +72,10 @@ def unary(op: Elementwise) -> Callable[..., Any]:
         if type(x) is not ndarray or x.dtype not in allowed:
             return record(op, (input,), {})
         r = ufunc(x)
-        t = wrap(r if type(r) is ndarray else np.asarray(r))
+        t = _new(_plain)
+        t._data = r if type(r) is ndarray else asarray(r)
+        t._counter = [0]
+        t._view = t._node = None
         if input._view is not None:
             sync(input)
         edge = input._node
@@ -85,8 +101,12 @@ def unary(op: Elementwise) -> Callable[..., Any]:
     return call
 
 
-def binary(op: Elementwise) -> Callable[..., Any]:
-    """`f(input, other)` of an op on two operands, each a tensor or a number."""
+def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Callable[..., Any]:
+    """`f(input, other)` of an op on two operands, each a tensor or a number.
+
+    The body is one straight line because it is the price of every small operation. `slow` takes over whenever
+    something is unusual; by default that is `record`.
+    """
     ufunc = op.ufunc
     fast = ufunc is not None and "out" not in op.saved_names
     allowed = _INEXACT if op.result == "float" else _ANY
@@ -95,35 +115,66 @@ def binary(op: Elementwise) -> Callable[..., Any]:
     # (which operand, used by the gradient of which operand) of each kept value
     plan = tuple((key, op.slot_users[s]) for s, (_, key) in enumerate(op.saved_plan)) if fast else ()
 
+    def general(input: Any, other: Any) -> Any:
+        return record(op, (operand(input, op.name), operand(other, op.name, 2)), {**op.defaults})
+
+    otherwise = slow or general
+
     def call(input: Any, other: Any) -> Any:
         if ACTIVE or not fast:
-            return record(op, (operand(input, op.name), operand(other, op.name, 2)), {**op.defaults})
+            return otherwise(input, other)
         try:
             x = input._data
             if isinstance(other, Variable):
                 y = other._data
                 if x.dtype is not y.dtype or x.dtype not in allowed:
-                    return record(op, (input, other), {})
+                    return otherwise(input, other)
                 edge = other._node if other._view is None else synced(other)
-            else:
-                if type(other) is not float and type(other) is not int or x.dtype not in _INEXACT:
-                    return record(op, (input, operand(other, op.name, 2)), {})
+            elif type(other) in _FLOAT_OR_INT and x.dtype in _INEXACT:
                 y = other
                 edge = None
+            else:
+                return otherwise(input, other)
             r = ufunc(x, y)
-        except (ValueError, AttributeError):
-            return record(op, (operand(input, op.name), operand(other, op.name, 2)), {})
-        t = wrap(r if type(r) is ndarray else np.asarray(r))
-        edges = (input._node if input._view is None else synced(input), edge)
-        if differentiable and (edges[0] is not None or edge is not None) and state.grad:
-            if x.dtype.kind not in "fc":
-                return t
-            t._node = _binary_node(node_type, edges, plan, input, other, x, y, t._data)
+        except (ValueError, AttributeError, TypeError):
+            return otherwise(input, other)
+        t = _new(_plain)
+        t._data = r = r if type(r) is ndarray else asarray(r)
+        t._counter = [0]
+        t._view = t._node = None
+        first = input._node if input._view is None else synced(input)
+        if (first is not None or edge is not None) and differentiable and state.grad and x.dtype in _INEXACT:
+            node = _new(node_type)
+            node.edges = (first, edge)
+            node.hooks = node.where = node.out_specs = node.specs = None
+            if x.shape != r.shape or edge is not None and y.shape != r.shape:
+                node.specs = (Spec(x.shape, x.dtype), None if edge is None else Spec(y.shape, y.dtype))
+            if plan:
+                _keep_operands(node, plan, input, other)
+            else:
+                node.saved = node.versions = ()
+            t._node = node
         return t
 
     call.__name__ = call.__qualname__ = op.name
     call.__doc__ = op.__doc__
     return call
+
+
+def operator(op: Elementwise, reflected: bool = False) -> Callable[..., Any]:
+    """The method behind a Python operator: `binary`, but foreign operands get their say."""
+
+    def foreign(input: Any, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            other = wrap(other)
+        elif not isinstance(other, (Variable, *NUMBERS, np.generic)) and not hasattr(other, "op_rank"):
+            return NotImplemented
+        operands = (operand(input, op.name), operand(other, op.name, 2))
+        return record(op, operands[::-1] if reflected else operands, {**op.defaults})
+
+    if reflected:
+        return foreign
+    return binary(op, foreign)
 
 
 def synced(t: Any) -> Any:
@@ -132,36 +183,25 @@ def synced(t: Any) -> Any:
     return t._node
 
 
-def _binary_node(
-    node_type: type[Node], edges: tuple[Any, Any], plan: Any, input: Any, other: Any, x: Any, y: Any, out: Any
-) -> Node:
-    node = _new(node_type)
-    node.edges = edges
-    node.hooks = node.where = node.out_specs = None
-    shape = out.shape
-    if x.shape == shape and (edges[1] is None or y.shape == shape):
-        node.specs = None
-    else:
-        node.specs = (Spec(x.shape, x.dtype), None if edges[1] is None else Spec(y.shape, y.dtype))
-    if not plan:
-        node.saved = node.versions = ()
-        return node
+def _keep_operands(node: Node, plan: Any, input: Any, other: Any) -> None:
+    edges = node.edges
     saved: list[Any] = []
     versions = []
     for slot, (which, users) in enumerate(plan):
-        if edges[0] is None and 0 in users and 1 not in users or edges[1] is None and 1 in users and 0 not in users:
+        if edges[0] is None and 1 not in users or edges[1] is None and 0 not in users:
             saved.append(None)
             continue
-        kept, source = (x, input) if which == 0 else (y, other)
-        saved.append(kept)
+        source = other if which else input
         if isinstance(source, Variable):
+            saved.append(source._data)
             version = source._counter
             versions.append((slot, version, version[0] if version else 0))
+        else:
+            saved.append(source)
     node.saved = tuple(saved)
     node.versions = tuple(versions)
     if versions:
         node.where = caller()
-    return node
 
 
 def store(result: Any, out: Any) -> Any:

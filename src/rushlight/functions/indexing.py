@@ -8,7 +8,7 @@ import numpy as np
 
 from rushlight.errors import ShapeError, explain
 from rushlight.functions.arithmetic import masked_fill
-from rushlight.functions.shape import one_view
+from rushlight.functions.shape import one_view, wrap_view
 from rushlight.layout import wrap_dim
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import index as ops
@@ -168,10 +168,13 @@ def _basic_op(key: Any) -> Any:
 def getitem(input: Any, key: Any) -> Any:
     """`input[key]`."""
     data = input._data
-    if type(key) is int and type(data) is ndarray and data.ndim:
-        n = data.shape[0]
-        if -n <= key < n:
-            return one_view(linear.getitem_select, input, {"index": (key, ...)})
+    if type(key) is int and type(data) is ndarray and not ACTIVE:
+        try:
+            out = data[key, ...]
+        except IndexError:
+            pass  # explained below
+        else:
+            return wrap_view(input, linear.getitem_select, {"index": (key, ...)}, data, out)
     basic, advanced = _split_index(key, tuple(data.shape))
     if any(i != slice(None) for i in basic) or advanced is None:
         op = _basic_op(basic)

@@ -15,10 +15,12 @@ from rushlight.functions.arithmetic import maximum, minimum
 from rushlight.functions.fast import store
 from rushlight.functions.shape import cast, reshape
 from rushlight.layout import wrap_dim
+from rushlight.modes import ACTIVE, state
 from rushlight.ops import linear
 from rushlight.ops import reduce as ops
 from rushlight.ops.kinds import normal_dims
-from rushlight.tape import Variable, record, wrap
+from rushlight.spec import Spec
+from rushlight.tape import Variable, node_class, record, sync, wrap
 
 
 def pair(name: str, fields: str = "values indices") -> Any:
@@ -59,12 +61,39 @@ def numpy_names(function: Any) -> Any:
     return call
 
 
-@numpy_names
-def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
+_FAST = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+_sum_all = node_class(linear.sum)
+
+
+def sum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Any:  # fmt: skip
     """Sum of the elements along `dim` (an int, several, or None for all)."""
+    x = input._data
+    if dim is None is axis and dtype is None is out and not (keepdim or keepdims or ACTIVE) and type(x) is np.ndarray:
+        if x.dtype in _FAST:
+            return _summed(input, x)
     if dtype is not None:
         input = cast(input, dtype)
-    return _finish(record(linear.sum, (input,), {"dim": dim, "keepdim": keepdim}), out)
+    params = {"dim": axis if dim is None else dim, "keepdim": keepdim or keepdims}
+    return _finish(record(linear.sum, (input,), params), out)
+
+
+def _summed(input: Any, x: Any) -> Any:
+    """The sum of all elements: `record` without its general bookkeeping."""
+    t = wrap(np.array(np.add.reduce(x.ravel() if x.flags.c_contiguous else x, None)))
+    if input._view is not None:
+        sync(input)
+    edge = input._node
+    if edge is not None and state.grad:
+        node = object.__new__(_sum_all)
+        node.edges = (edge,)
+        node.saved = (Spec(x.shape, x.dtype), None, False)
+        node.versions = ()
+        node.specs = node.where = node.hooks = node.out_specs = None
+        t._node = node
+    return t
 
 
 def _floating(input: Any, name: str, wanted: dtype | None) -> Any:

@@ -29,8 +29,11 @@ def ints(args: Any, name: str = "size") -> tuple[int, ...]:
             args = one
         elif isinstance(one, np.ndarray):
             args = one.tolist()
-    if type(args) is tuple and all(type(a) is int for a in args):
-        return args
+    for a in args:
+        if type(a) is not int:
+            break
+    else:
+        return tuple(args)
     try:
         return tuple(a.__index__() for a in args)
     except (AttributeError, TypeError):
@@ -45,7 +48,11 @@ def one_view(op: Any, x: Any, params: dict[str, Any]) -> Any:
     data = x._data
     if ACTIVE or type(data) is not ndarray:
         return record(op, (x,), params)
-    out = op.body(None, data, **params)
+    return wrap_view(x, op, params, data, op.body(None, data, **params))
+
+
+def wrap_view(x: Any, op: Any, params: dict[str, Any], data: Any, out: Any) -> Any:
+    """`out`, what a view op made of a tensor's array, as a tensor."""
     if x._view is not None:
         sync(x)
     node = None
@@ -56,6 +63,18 @@ def one_view(op: Any, x: Any, params: dict[str, Any]) -> Any:
 
 def view(input: Any, *shape: Any) -> Any:
     """The same memory with another shape, or read as another dtype."""
+    data = input._data
+    if type(data) is ndarray and data.flags.c_contiguous and not ACTIVE:
+        for n in shape:
+            if type(n) is not int or n < -1:
+                break
+        else:
+            try:
+                out = data.reshape(shape)
+            except ValueError:
+                infer_size(shape, data.size)
+                raise
+            return wrap_view(input, linear.view_as, {"shape": shape}, data, out)
     if len(shape) == 1 and isinstance(shape[0], dtype):
         return _view_dtype(input, shape[0])
     sizes = ints(shape)

@@ -11,7 +11,7 @@ import numpy as np
 from rushlight.dtypes import NP_HALF
 from rushlight.generator.engine import Generator
 from rushlight.generator.fused import fma32, fma64, unit_fma32
-from rushlight.generator.single import BoxMuller
+from rushlight.generator.single import standard_normal
 from rushlight.generator.words import PIECE, fill_units32, units32, units64
 
 _FLOAT32 = np.dtype(np.float32)
@@ -20,7 +20,6 @@ _BLOCK = 16
 _TWO_PI = 2.0 * math.pi
 # Two uniforms each; more are transformed piecewise.
 _NORMAL_PIECE = 2 * PIECE
-_spare_transforms: list[BoxMuller] = []
 
 
 def uniform(generator: Generator, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -> Any:
@@ -148,11 +147,11 @@ def _blocks32(generator: Generator, n: int, mean: float, std: float) -> Any:
     for start in range(0, whole, _NORMAL_PIECE):
         piece = out[start : min(start + _NORMAL_PIECE, whole)]
         fill_units32(generator, piece)
-        _to_normal32(piece)
+        standard_normal(piece)
     if whole < n:
         generator.raw(n - whole)
         fill_units32(generator, out[n - _BLOCK :])
-        _to_normal32(out[n - _BLOCK :])
+        standard_normal(out[n - _BLOCK :])
     return _affine32(out, float(np.float32(std)), float(np.float32(mean)))
 
 
@@ -172,19 +171,6 @@ def _blocks64(generator: Generator, n: int, mean: float, std: float) -> Any:
         out[n - _BLOCK :] = units64(generator, _BLOCK)
         _to_normal64(out[n - _BLOCK :])
     return _affine64(out, std, mean)
-
-
-def _to_normal32(values: Any) -> None:
-    n = len(values)
-    if n != _NORMAL_PIECE:
-        BoxMuller(n).standard_normal(values)
-        return
-    try:
-        transform = _spare_transforms.pop()
-    except IndexError:
-        transform = BoxMuller(n)
-    transform.standard_normal(values)
-    _spare_transforms.append(transform)
 
 
 def _to_normal64(values: Any) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 _f = np.float32
+add, subtract, multiply = np.add, np.subtract, np.multiply
+left_shift, right_shift, bitwise_and, bitwise_xor = np.left_shift, np.right_shift, np.bitwise_and, np.bitwise_xor
 
 
 def _widened(*coefficients: float) -> Any:
@@ -46,7 +48,7 @@ _QUARTER_PI_HIGH, _QUARTER_PI_MIDDLE = np.array(-0.78515625, _f), np.array(-2.41
 _QUARTER_PI_LOW = np.array(_f(-3.77489497744594108e-8), np.float64)
 _FOUR_OVER_PI = np.array(1.27323954473516, _f)
 _TWO_PI = np.array(2 * np.pi, _f)
-_ONE, _HALF, _MINUS_TWO = np.array(1, _f), np.array(0.5, _f), np.array(-2, _f)
+_ONE, _HALF, _MINUS_HALF, _MINUS_TWO = (np.array(v, _f) for v in (1, 0.5, -0.5, -2))
 
 _SQRT_HALF_BITS = np.array(0x3F3504F3, np.int32)
 _I1, _I23, _I29, _I30, _I31, _EVEN = (np.array(v, np.int32) for v in (1, 23, 29, 30, 31, ~1))
@@ -57,120 +59,144 @@ _EIGHT = np.dtype("V32")
 
 
 class BoxMuller:
-    """Work space for turning `size` uniforms (a multiple of 16) at a time into normals."""
+    """Work space for turning `size` uniforms (a multiple of 16) at a time into normals, kept for the next call."""
 
-    __slots__ = ("angle", "bits", "octant", "other", "pair", "pair_wide", "radius", "sign", "spare", "wide", "wide_x")
+    __slots__ = (
+        "angle", "bits", "eights", "mantissa", "mantissa_bits", "octant", "pair", "pair_bits", "pair_eights", "pair_wide",
+        "radius", "radius_bits", "rows", "scratch", "sign", "wide", "wide_x",
+    )  # fmt: skip
 
     def __init__(self, size: int) -> None:
         half = size // 2
         self.wide, self.wide_x = np.empty((2, half), np.float64)
-        self.angle, self.radius, self.spare = np.empty((3, half), np.float32)
+        self.rows = np.empty((2, half), np.float32)
+        self.radius, self.angle = self.rows
+        self.radius_bits = self.radius.view(np.int32)
+        self.eights = self.rows.view(_EIGHT)
         self.pair = np.empty((2, half), np.float32)
-        self.other = np.empty((2, half), np.float32)
+        self.pair_bits, self.pair_eights = self.pair.view(np.int32), self.pair.view(_EIGHT)[::-1]
+        self.scratch = np.empty((2, half), np.float32)
         self.pair_wide = np.empty((2, half), np.float64)
+        self.mantissa = np.empty(half, np.float32)
+        self.mantissa_bits = self.mantissa.view(np.int32)
         self.bits, self.octant = np.empty((2, half), np.int32)
         self.sign = np.empty((2, half), np.int32)
 
     def standard_normal(self, values: Any) -> None:
         """Replace uniforms by normals in place: of 16, the first 8 give radii and the last 8 angles."""
-        halves = values.view(_EIGHT).reshape(-1, 2)
+        halves = values.view(_EIGHT).reshape(-1, 2).T
         angle, radius, pair = self.angle, self.radius, self.pair
-        radius.view(_EIGHT)[...] = halves[:, 0]
-        angle.view(_EIGHT)[...] = halves[:, 1]
-        np.subtract(_ONE, radius, radius)
+        self.eights[...] = halves
+        subtract(_ONE, radius, radius)
         self.log_radius()
-        np.multiply(radius, _MINUS_TWO, radius)
+        multiply(radius, _MINUS_TWO, radius)
         np.sqrt(radius, radius)
-        np.multiply(angle, _TWO_PI, angle)
+        multiply(angle, _TWO_PI, angle)
         self.sincos_angle()
-        np.multiply(pair, radius, pair)
-        eights = pair.view(_EIGHT)
-        halves[:, 0] = eights[1]
-        halves[:, 1] = eights[0]
+        multiply(pair, radius, pair)
+        halves[...] = self.pair_eights
 
     def log_radius(self) -> None:
         """Replace `radius` (positive, normal) by its natural logarithm."""
-        x, bits = self.radius, self.bits
-        exponent, square = self.other
-        mantissa, spare = self.spare, self.pair[0]
-        np.subtract(x.view(np.int32), _SQRT_HALF_BITS, bits)
-        np.right_shift(bits, _I23, bits)
+        x, bits, mantissa = self.radius, self.bits, self.mantissa
+        exponent, square = self.scratch
+        spare = self.pair[0]
+        subtract(self.radius_bits, _SQRT_HALF_BITS, bits)
+        right_shift(bits, _I23, bits)
         exponent[...] = bits
-        np.left_shift(bits, _I23, bits)
-        np.subtract(x.view(np.int32), bits, mantissa.view(np.int32))
-        np.subtract(mantissa, _ONE, mantissa)
-        np.multiply(mantissa, mantissa, square)
+        left_shift(bits, _I23, bits)
+        subtract(self.radius_bits, bits, self.mantissa_bits)
+        subtract(mantissa, _ONE, mantissa)
+        multiply(mantissa, mantissa, square)
         _horner(LOG_POLYNOMIAL, mantissa, x, self.wide, self.wide_x)
-        np.multiply(x, mantissa, x)
-        np.multiply(exponent, _LN2_LOW, spare)
+        multiply(x, mantissa, x)
+        multiply(exponent, _LN2_LOW, spare)
         _fused(x, square, spare, x, self.wide)
-        np.multiply(square, _HALF, square)
-        np.subtract(x, square, x)
-        np.add(x, mantissa, x)
-        np.multiply(exponent, _LN2_HIGH, exponent)
-        np.add(x, exponent, x)
+        multiply(square, _HALF, square)
+        subtract(x, square, x)
+        add(x, mantissa, x)
+        multiply(exponent, _LN2_HIGH, exponent)
+        add(x, exponent, x)
 
     def sincos_angle(self) -> None:
         """Write sine and cosine of `angle` (in [0, 2 pi], overwritten) to the rows of `pair`."""
-        x, octant, pair = self.angle, self.octant, self.pair
-        index, square = self.spare, self.other[0]
-        np.multiply(x, _FOUR_OVER_PI, index)
+        x, octant, pair, index = self.angle, self.octant, self.pair, self.mantissa
+        term = self.scratch
+        square, last = term
+        multiply(x, _FOUR_OVER_PI, index)
         octant[...] = index
-        np.add(octant, _I1, octant)
-        np.bitwise_and(octant, _EVEN, octant)
+        add(octant, _I1, octant)
+        bitwise_and(octant, _EVEN, octant)
         index[...] = octant
-        np.multiply(index, _QUARTER_PI_HIGH, square)
-        np.add(x, square, x)
-        np.multiply(index, _QUARTER_PI_MIDDLE, square)
-        np.add(x, square, x)
+        multiply(index, _QUARTER_PI_HIGH, square)
+        add(x, square, x)
+        multiply(index, _QUARTER_PI_MIDDLE, square)
+        add(x, square, x)
         _fused(index, _QUARTER_PI_LOW, x, x, self.wide)
-        np.multiply(x, x, square)
+        multiply(x, x, square)
         _horner(SINCOS_POLYNOMIAL, square, pair, self.pair_wide, self.wide_x)
-        np.multiply(pair, square, pair)
+        multiply(pair, square, pair)
         # sine: s x + x, cosine: c x^2 - x^2 / 2
-        factor, term = self.wide_x, self.other
-        self.pair_wide[...] = pair
-        np.multiply(self.pair_wide[0], x, self.pair_wide[0])
-        np.multiply(self.pair_wide[1], factor, self.pair_wide[1])
-        np.multiply(square, -_HALF, term[1])
-        term[0] = x
-        np.add(self.pair_wide, term, self.pair_wide)
-        pair[...] = self.pair_wide
-        np.add(pair[1], _ONE, pair[1])
+        wide = self.pair_wide
+        wide[...] = pair
+        multiply(wide[0], x, wide[0])
+        multiply(wide[1], self.wide_x, wide[1])
+        multiply(square, _MINUS_HALF, last)
+        square[...] = x
+        add(wide, term, wide)
+        pair[...] = wide
+        cosine = pair[1]
+        add(cosine, _ONE, cosine)
         self.to_octant()
 
     def to_octant(self) -> None:
         """Exchange the rows of `pair` where the quadrant is odd and set their signs, on the bits."""
-        octant, sign = self.octant, self.sign
-        pair = self.pair.view(np.int32)
-        mask, difference = self.bits, sign[0]
-        np.left_shift(octant, _I30, mask)
-        np.right_shift(mask, _I31, mask)
-        np.bitwise_xor(pair[0], pair[1], difference)
-        np.bitwise_and(difference, mask, difference)
-        np.bitwise_xor(pair, difference, pair)
-        np.add(octant, _OCTANT_SHIFT, sign)
-        np.bitwise_and(sign, _I4, sign)
-        np.left_shift(sign, _I29, sign)
-        np.bitwise_xor(pair, sign, pair)
+        octant, sign, mask, pair = self.octant, self.sign, self.bits, self.pair_bits
+        difference = sign[0]
+        left_shift(octant, _I30, mask)
+        right_shift(mask, _I31, mask)
+        bitwise_xor(pair[0], pair[1], difference)
+        bitwise_and(difference, mask, difference)
+        bitwise_xor(pair, difference, pair)
+        add(octant, _OCTANT_SHIFT, sign)
+        bitwise_and(sign, _I4, sign)
+        left_shift(sign, _I29, sign)
+        bitwise_xor(pair, sign, pair)
+
+
+_MOST_SPARES = 32
+_spares: dict[int, list[BoxMuller]] = {}
+
+
+def standard_normal(values: Any) -> None:
+    """Replace float32 uniforms (a multiple of 16 of them) by normals in place; any thread may call this."""
+    size = len(values)
+    kept = _spares.setdefault(size, [])
+    # list.pop and append are atomic, so no two threads get the same work space
+    transform = kept.pop() if kept else BoxMuller(size)
+    transform.standard_normal(values)
+    if len(_spares) > _MOST_SPARES:
+        _spares.clear()
+    else:
+        kept.append(transform)
 
 
 def _horner(coefficients: list[Any], x: Any, out: Any, wide: Any, wide_x: Any) -> None:
     """Polynomial with every step fused and rounded to float32; leaves `x` as float64 in `wide_x`."""
     wide_x[...] = x
-    np.multiply(wide_x, coefficients[0], wide)
-    np.add(wide, coefficients[1], wide)
+    multiply(wide_x, coefficients[0], wide)
+    add(wide, coefficients[1], wide)
     for coefficient in coefficients[2:]:
         out[...] = wide
         wide[...] = out
-        np.multiply(wide, wide_x, wide)
-        np.add(wide, coefficient, wide)
+        multiply(wide, wide_x, wide)
+        add(wide, coefficient, wide)
     out[...] = wide
 
 
 def _fused(x: Any, y: Any, z: Any, out: Any, wide: Any) -> None:
     """`out = x * y + z` of float32 numbers, rounded once."""
     wide[...] = x
-    np.multiply(wide, y, wide)
-    np.add(wide, z, wide)
+    multiply(wide, y, wide)
+    add(wide, z, wide)
     out[...] = wide

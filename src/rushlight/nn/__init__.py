@@ -10,6 +10,7 @@ from rushlight.nn.batchnorm import (
     LazyBatchNorm3d,
     SyncBatchNorm,
 )
+from rushlight.nn.channelshuffle import ChannelShuffle
 from rushlight.nn.containers import Container, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from rushlight.nn.conv import (
     Conv1d,
@@ -25,6 +26,7 @@ from rushlight.nn.conv import (
     LazyConvTranspose2d,
     LazyConvTranspose3d,
 )
+from rushlight.nn.fold import Fold, Unfold
 from rushlight.nn.instancenorm import (
     InstanceNorm1d,
     InstanceNorm2d,
@@ -54,6 +56,7 @@ from rushlight.nn.padding import (
 )
 from rushlight.nn.parallel import DataParallel
 from rushlight.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+from rushlight.nn.pixelshuffle import PixelShuffle, PixelUnshuffle
 from rushlight.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -76,6 +79,7 @@ from rushlight.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from rushlight.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -91,6 +95,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Buffer",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -106,6 +111,7 @@ __all__ = [
     "ConvTranspose3d",
     "CrossMapLRN2d",
     "DataParallel",
+    "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GroupNorm",
@@ -141,6 +147,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReflectionPad1d",
     "ReflectionPad2d",
@@ -150,8 +158,12 @@ __all__ = [
     "ReplicationPad3d",
     "Sequential",
     "SyncBatchNorm",
+    "Unfold",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

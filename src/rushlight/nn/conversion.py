@@ -113,6 +113,9 @@ class ModuleConversion(ModuleWalk):
 
     def share_memory(self) -> Self:
         """Move all parameters and buffers to memory that other processes can map; return self."""
+        for parameter in self.parameters():
+            # Those without data refuse.
+            parameter.share_memory_()
         return self._apply(lambda tensor: tensor.share_memory_())
 
 
@@ -166,17 +169,19 @@ def _existing_device(place: Any) -> device:
     return check_available(place)
 
 
+_FORMS = """
+ * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False, *, {format})
+ * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, {format})
+ * (Tensor tensor, bool non_blocking = False, bool copy = False, *, {format})
+""".format(format="torch.memory_format memory_format = None")
+
+
 def _invalid_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
     got = [type(a).__name__ for a in args] + [f"{name}={type(a).__name__}" for name, a in kwargs.items()]
     return explain(
         TypeError(
-            f"to() received an invalid combination of arguments - got ({', '.join(got)}, ), but expected one of:\n"
-            " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False, *, "
-            "torch.memory_format memory_format = None)\n"
-            " * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, "
-            "torch.memory_format memory_format = None)\n"
-            " * (Tensor tensor, bool non_blocking = False, bool copy = False, *, "
-            "torch.memory_format memory_format = None)\n"
+            f"to() received an invalid combination of arguments - got ({', '.join(got)}, ), "
+            f"but expected one of:{_FORMS}"
         ),
         fix="m.to('cpu'), m.to(torch.float64) or m.to(device='cpu', dtype=torch.float64)",
     )

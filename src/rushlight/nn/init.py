@@ -79,7 +79,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Examples
     --------
-    >>> nn.init.calculate_gain("leaky_relu", 0.2)
+    >>> torch.nn.init.calculate_gain("leaky_relu", 0.2)
     1.3867504905630728
     """
     if nonlinearity in _UNIT_GAINS:
@@ -107,7 +107,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 
     Examples
     --------
-    >>> nn.init.uniform_(torch.empty(3, 5), -1, 1).shape
+    >>> torch.nn.init.uniform_(torch.empty(3, 5), -1, 1).shape
     torch.Size([3, 5])
     """
     with no_grad():
@@ -134,7 +134,7 @@ def trunc_normal_(
 
     Examples
     --------
-    >>> bool((nn.init.trunc_normal_(torch.empty(100), std=5.0).abs() <= 2).all())
+    >>> bool((torch.nn.init.trunc_normal_(torch.empty(100), std=5.0).abs() <= 2).all())
     True
     """
     if mean < a - 2 * std or mean > b + 2 * std:
@@ -157,7 +157,7 @@ def constant_(tensor: Tensor, val: float) -> Any:
 
     Examples
     --------
-    >>> nn.init.constant_(torch.empty(2), 0.3)
+    >>> torch.nn.init.constant_(torch.empty(2), 0.3)
     tensor([0.3000, 0.3000])
     """
     with no_grad():
@@ -180,7 +180,7 @@ def eye_(tensor: Tensor) -> Any:
 
     Examples
     --------
-    >>> nn.init.eye_(torch.empty(2, 3))
+    >>> torch.nn.init.eye_(torch.empty(2, 3))
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
@@ -196,7 +196,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Any:
 
     Examples
     --------
-    >>> nn.init.dirac_(torch.empty(2, 2, 3))
+    >>> torch.nn.init.dirac_(torch.empty(2, 2, 3))
     tensor([[[0., 1., 0.],
              [0., 0., 0.]],
     <BLANKLINE>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from rushlight.nn.call import backward_hooks, call_with_hooks, tell_module
 from rushlight.nn.hooks import (
@@ -229,7 +229,7 @@ class Module(ModuleState):
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
         self.__dict__.setdefault("_is_full_backward_hook", None)
 
-    def _replicate_for_data_parallel(self) -> Self:
+    def _replicate_for_data_parallel(self) -> Any:
         replica = type(self).__new__(type(self))
         state = dict(self.__dict__)
         # A replica holds its tensors as plain attributes, set by who replicates.

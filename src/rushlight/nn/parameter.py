@@ -82,8 +82,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         memo[id(self)] = result
         return result
 
-    def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__(**options)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         state = _attributes(self)
@@ -204,7 +204,7 @@ class UninitializedTensorMixin:
         place = self.device if device is None else check_available(device)
         data = empty(shape, device=place, dtype=self.dtype if dtype is None else dtype)
         self.__class__ = self._plain_class
-        self._data = data._data
+        self._data = data._data  # type: ignore[misc]  # now the slot of the class it became
 
     def share_memory_(self) -> NoReturn:
         """Refused: there is no memory."""
@@ -213,7 +213,7 @@ class UninitializedTensorMixin:
             "before calling `module.share_memory()`."
         )
 
-    def __repr__(self) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"<{type(self).__name__}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -228,7 +228,7 @@ class _Bare:
         self._counter = owner._counter
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter whose shape is not known yet, see `LazyLinear`.
 
     Examples
@@ -254,7 +254,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return memo[id(self)]
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
     """A buffer whose shape is not known yet."""
 
     cls_to_become = Tensor

@@ -258,8 +258,7 @@ def _load_one(
             f"but received {type(value)}"
         )
         return
-    if isinstance(target, UninitializedTensorMixin):
-        # Its module gives it the shape before loading; what has no shape yet on either side stays so.
+    if isinstance(target, UninitializedTensorMixin) and isinstance(value, UninitializedTensorMixin):
         return
     # Scalars were saved with shape [1] before PyTorch 0.4.
     if value.shape == (1,) and target.dim() == 0:

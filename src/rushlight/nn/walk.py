@@ -148,10 +148,10 @@ class ModuleWalk(ModuleTree):
             Set `.grad` to `None`; otherwise fill it with zeros in place.
         """
         for parameter in self.parameters():
-            if parameter.grad is None:
-                continue
             if set_to_none:
                 parameter.grad = None
+                continue
+            if parameter.grad is None:
                 continue
             if parameter.grad.grad_fn is not None:
                 parameter.grad.detach_()

@@ -18,6 +18,8 @@ Index = tuple[Any, ...]
 
 def conj_of(x: Any) -> Any:
     """The conjugate where `x` is complex, else `x` itself: what gradients of products multiply by."""
+    if type(x) is np.ndarray:
+        return x if x.dtype.kind != "c" else np.conjugate(x)
     if isinstance(x, (int, float)):
         return x
     if isinstance(x, complex):
@@ -27,6 +29,9 @@ def conj_of(x: Any) -> Any:
 
 def restore(g: Any, spec: Spec, dim: Any, keepdim: bool) -> Any:
     """Undo the shape change of a reduction: bring `g` back to the shape of the operand, by expanding."""
+    if dim is None and isinstance(g, (np.ndarray, np.generic)):
+        g = np.asarray(g)
+        return xp_numpy.expand(g if g.ndim == 0 else g.reshape(()), spec.shape)
     if not keepdim and dim is not None:
         dims = (dim,) if isinstance(dim, int) else dim
         shape = tuple(1 if i in dims or i - len(spec.shape) in dims else n for i, n in enumerate(spec.shape))
@@ -100,7 +105,7 @@ def expanded_shape(old: Ints, new: Ints) -> Ints:
 def view_as(xp: Any, x: Array, shape: Ints = ()) -> Array:
     """`x` with another shape over the same memory; an error where only a copy could have that shape."""
     try:
-        return x.reshape(shape, copy=False)
+        return x.reshape(shape) if x.flags.c_contiguous else x.reshape(shape, copy=False)
     except ValueError:
         infer_size(shape, x.size)
         raise explain(

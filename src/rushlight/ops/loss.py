@@ -181,6 +181,14 @@ def cross_entropy(
     return kernel.cross_entropy(x, target, weight, ignore_index, reduction)
 
 
+@opaque(spec=_cross_entropy_spec, grad=(_cross_entropy_grad, None, None), name="NllLoss2DBackward0")
+def cross_entropy2d(
+    xp: Any, x: Array, target: Array, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> tuple[Array, Array]:
+    """cross_entropy of scores with dims after the class dim."""
+    return kernel.cross_entropy(x, target, weight, ignore_index, reduction)
+
+
 @opaque(
     spec=lambda g, target, weight, shape, ignore_index, reduction: Spec(shape, g.dtype),
     grad=(lambda g, target, weight, ignore_index, reduction: nll_loss(g, target, weight, ignore_index, reduction), None, None),

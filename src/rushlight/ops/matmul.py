@@ -33,7 +33,7 @@ def product(x: Any, y: Any) -> Any:
     if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
         return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
     if x.ndim == 2 == y.ndim:
-        return np.dot(x, y)
+        return x.dot(y)
     return np.matmul(x, y)
 
 

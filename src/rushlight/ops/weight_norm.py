@@ -26,7 +26,9 @@ def _direction_grad(g: Any, v: Any, magnitude: Any, dims: Dims) -> Any:
     name="WeightNormInterfaceBackward0",
     grad=(
         _direction_grad,
-        lambda g, v, magnitude_spec, dims: reshape(sum_over(g * v, dims, True) / _length(v, dims), magnitude_spec.shape),
+        lambda g, v, magnitude_spec, dims: reshape(
+            sum_over(g * v, dims, True) / _length(v, dims), magnitude_spec.shape
+        ),
     ),
 )
 def weight_norm(v: Array, magnitude: Array, dims: Dims) -> Array:

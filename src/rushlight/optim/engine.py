@@ -22,6 +22,7 @@ from rushlight.tape import bump, caller, wrap
 from rushlight.tensor import Tensor
 
 EMPTY: dict[str, Any] = {}
+ndarray = np.ndarray
 NATIVE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
@@ -79,7 +80,7 @@ class Engine:
             if grad is None:
                 continue
             data, g = p._data, grad._data
-            if data.__class__ is not np.ndarray or g.__class__ is not np.ndarray:
+            if data.__class__ is not ndarray or g.__class__ is not ndarray:
                 self._step_other(p, grad, group, hyper)
                 continue
             state = states.get(p)

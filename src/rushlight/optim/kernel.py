@@ -58,14 +58,17 @@ class Kernel:
 
     def __call__(self, data: Any, g: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Update one parameter and its state."""
-        if self.scalar_inputs:
-            cells = [state[name]._data for name in self.scalar_inputs]
-            outputs = self.load(group, tuple([float(cell) for cell in cells]))
-            for cell, value in zip(cells, outputs, strict=True):
+        scalars = self.scalar_inputs
+        if len(scalars) == 1:
+            cell = state[scalars[0]]._data
+            cell[()] = self.load(group, (float(cell),))[0]
+        elif scalars:
+            cells = [state[name]._data for name in scalars]
+            for cell, value in zip(cells, self.load(group, tuple(map(float, cells))), strict=True):
                 cell[()] = value
         elif self._last is None:
             self.load(group, ())
-        arrays = [state[name]._data for name in self.array_inputs]
+        arrays = [state[name]._data for name in self.array_inputs] if self.array_inputs else ()
         scratch = self.scratch.get(data.shape)
         if scratch is not None:
             self.run(data, g, *arrays, *scratch)

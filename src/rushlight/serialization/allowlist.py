@@ -172,7 +172,7 @@ class WeightsOnly:
         if not any(str(getattr(value, "__module__", "")).startswith(names.OURS) for value in self._user_values):
             return None
         try:
-            value: object = names.resolve(module, name)
+            value: object = names.resolve(module, name, importing=False)
         except AttributeError:
             return None
         return value if self.trusts(value) else None

@@ -52,20 +52,23 @@ def registered(module: str, name: str) -> Any | None:
     return _objects.get(current_name(module, name))
 
 
-def resolve(module: str, name: str) -> Any:
+def resolve(module: str, name: str, *, importing: bool = True) -> Any:
     """The Rushlight object that stands for `module.name` of PyTorch; `AttributeError` if there is none.
 
+    With `importing=False` only among modules that are imported already: a file must not decide what is imported.
     `torch.nn.modules.linear.Linear` is looked for in `rushlight.nn.modules.linear`, `rushlight.nn.modules`,
     `rushlight.nn`, `rushlight`: PyTorch's public names are kept in the packages, its files need not be.
     """
     found = registered(module, name)
     if found is not None:
         return found
-    if name.endswith("Storage") and name in STORAGE_TYPES:
+    if name in STORAGE_TYPES:
         return STORAGE_TYPES[name]
+    if name in ("_VariableFunctions", "_VariableFunctionsClass"):  # where PyTorch's built-in functions say they are
+        return sys.modules[OURS]
     path = _our_path(module)
     while path:
-        value = _attribute(path, name)
+        value = _attribute(path, name, importing)
         if value is not None:
             return value
         path = path.rpartition(".")[0]
@@ -83,7 +86,7 @@ def torch_name(value: Any, name: str) -> tuple[str, str] | None:
     parts = module.split(".")
     for count in range(1, len(parts) + 1):
         path = ".".join(parts[:count])
-        if _attribute(path, name) is value:
+        if _attribute(path, name, importing=False) is value:
             return THEIRS + path[len(OURS) :], name
     return None
 
@@ -95,8 +98,10 @@ def _our_path(module: str) -> str:
     return OURS + module[len(THEIRS) :] if module.partition(".")[0] == THEIRS else module
 
 
-def _attribute(path: str, name: str) -> Any | None:
+def _attribute(path: str, name: str, importing: bool) -> Any | None:
     if path not in sys.modules:
+        if not importing:
+            return None
         try:
             importlib.import_module(path)
         except ModuleNotFoundError:

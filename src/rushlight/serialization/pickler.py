@@ -55,7 +55,7 @@ class Storages:
     def __init__(self, old: bool) -> None:
         self._old = old
         self._known: dict[tuple[int, int], tuple[str, Storage]] = {}
-        self.dispatch_table = {
+        self.dispatch_table: dict[type, Any] = {
             **copyreg.dispatch_table,
             Tensor: self._reduce,
             Parameter: self._reduce,

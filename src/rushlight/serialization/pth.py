@@ -90,7 +90,7 @@ def load(
     if unknown:
         raise TypeError(f"load() got an unexpected keyword argument {min(unknown)!r}")
     restore = mapper(map_location)
-    with _opened(f) as file:
+    with opened(f) as file:
         try:
             if _peek(file) != ZIP:
                 return _load_old(file, restore, bool(mmap), safe, pickle_module, options)
@@ -106,7 +106,8 @@ def is_zip(f: Any) -> bool:
     return _peek(f) == ZIP
 
 
-def _opened(f: Any) -> AbstractContextManager[IO[bytes]]:
+def opened(f: Any) -> AbstractContextManager[IO[bytes]]:
+    """`f` as an open file: a path is opened and closed again, a file object is used as it is."""
     if isinstance(f, (str, os.PathLike)):
         return open(f, "rb")
     missing = next((name for name in ("read", "seek", "tell") if not hasattr(f, name)), None)

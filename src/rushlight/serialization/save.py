@@ -50,6 +50,8 @@ def save(
         raise NotImplementedError(f"save: pickle_module={pickle_module!r} is not supported, only pickle is")
     if not isinstance(f, (str, os.PathLike)) and not hasattr(f, "write"):
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
+    if not 2 <= pickle_protocol <= pickle.HIGHEST_PROTOCOL:
+        raise ValueError(f"pickle_protocol must be between 2 and {pickle.HIGHEST_PROTOCOL}, not {pickle_protocol}")
     if _use_new_zipfile_serialization:
         records = archive_records(obj, pickle_protocol)
         with _target(f) as file:

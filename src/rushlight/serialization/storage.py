@@ -50,7 +50,7 @@ class StorageType:
         return f"<storage type {self.name}>"
 
     def __reduce__(self) -> str:
-        return f"{self.name}"
+        return f"KIND_{self.name}"
 
 
 STORAGE_TYPES = {name: StorageType(name) for name in (*STORAGE_NAMES, UNTYPED)}

@@ -8,7 +8,6 @@ from pickle import UnpicklingError
 from typing import IO, Any, Protocol
 
 from rushlight.serialization import names
-from rushlight.serialization.storage import STORAGE_TYPES
 from rushlight.serialization.unpickle import Bytes, Machine, Policy
 
 PersistentLoad = Callable[[Any], Any]
@@ -92,8 +91,6 @@ def _with_our_names(module: Any) -> Any:
 
     class Unpickler(base):  # type: ignore[misc]
         def find_class(self, module_name: str, name: str) -> Any:
-            if name in STORAGE_TYPES:
-                return STORAGE_TYPES[name]
             if module_name.partition(".")[0] != names.THEIRS:
                 return super().find_class(module_name, name)
             try:

@@ -6,8 +6,6 @@ import math
 import warnings
 from typing import Any
 
-import numpy as np
-
 from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions import arithmetic as A
@@ -18,7 +16,7 @@ from rushlight.modes import no_grad
 from rushlight.nn.functional.activation import logsigmoid, no_kernel
 from rushlight.nn.functional.reduction import checked_reduction, reduced
 from rushlight.ops import loss as ops
-from rushlight.ops.kinds import Op
+from rushlight.ops.kinds import Op, result_dtype
 from rushlight.ops.linear import cast
 from rushlight.ops.margin_loss import soft_margin_loss as soft_margin_op
 from rushlight.size import Size
@@ -40,7 +38,7 @@ def _pair(op: Op, kernel: str, input: Any, target: Any, params: dict[str, Any]) 
     """`op` on input and target brought to one dtype and shape."""
     x, y = input._data, target._data
     if x.dtype != y.dtype:
-        wanted = np.result_type(x.dtype, y.dtype) if x.ndim and y.ndim else _promoted(input, target)
+        wanted = result_dtype((input, target)).np
         input = input if x.dtype == wanted else cast(input, wanted)
         target = target if y.dtype == wanted else cast(target, wanted)
     if input._data.dtype.kind in "iub":
@@ -48,10 +46,6 @@ def _pair(op: Op, kernel: str, input: Any, target: Any, params: dict[str, Any]) 
     if x.shape != y.shape:
         input, target = broadcast_tensors(input, target)
     return record(op, (input, target), params)
-
-
-def _promoted(input: Any, target: Any) -> Any:
-    return A.ops_result(input, target).np if hasattr(A, "ops_result") else np.result_type(input._data, target._data)
 
 
 def _weighted(losses: Any, weight: Any, reduction: str) -> Any:
@@ -225,7 +219,7 @@ def binary_cross_entropy_with_logits(
             fix="target.float()",
         )
     if x.dtype != y.dtype:
-        wanted = np.result_type(x.dtype, y.dtype)
+        wanted = result_dtype((input, target)).np
         input = input if x.dtype == wanted else cast(input, wanted)
         target = target if y.dtype == wanted else cast(target, wanted)
     for factor in (weight, pos_weight):

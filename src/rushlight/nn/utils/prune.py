@@ -341,10 +341,11 @@ class LnStructured(_Structured):
     def scores(self, t: Tensor) -> Tensor:
         """The norm of each slice."""
         others = tuple(d for d in range(t.dim()) if d != self.dim % t.dim())
+        out: Tensor
         if self.n == "nuc":
-            out: Tensor = t.norm(p="nuc", dim=others)
-            return out
-        out: Tensor = vector_norm(t, 2.0 if self.n == "fro" else float(self.n), dim=others)
+            out = t.norm(p="nuc", dim=others)
+        else:
+            out = vector_norm(t, 2.0 if self.n == "fro" else float(self.n), dim=others)
         return out
 
 

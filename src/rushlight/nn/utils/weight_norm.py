@@ -22,11 +22,9 @@ def dims_except(weight: Tensor, dim: int) -> tuple[int, ...]:
 
 def norm_except_dim(weight: Tensor, dim: int) -> Tensor:
     """The 2-norm of `weight` over all dimensions but `dim`, which are kept with size 1; -1: over all, a 0-d tensor."""
-    if dim == -1:
-        out: Tensor = weight.norm()
-        return out
     dims = dims_except(weight, dim)
-    out: Tensor = weight.square().sum(dims, keepdim=True).sqrt() if dims else weight.abs()
+    squares = weight.square()
+    out: Tensor = squares.sum().sqrt() if dim == -1 else (squares.sum(dims, keepdim=True) if dims else squares).sqrt()
     return out
 
 

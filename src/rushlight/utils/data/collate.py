@@ -10,7 +10,7 @@ import numpy as np
 
 from rushlight.creation import as_tensor, tensor
 from rushlight.dtypes import float64
-from rushlight.functions import stack
+from rushlight.functions.shape import stack
 from rushlight.tensor import Tensor
 
 CollateMap = dict[type | tuple[type, ...], Callable[..., Any]]

@@ -1,0 +1,66 @@
+"""The tape: nodes, recording, in-place history and the backward walk.
+
+A tensor that requires a gradient has a node: the one of the op that made it, `AccumulateGrad` for a leaf, a `Port`
+for one of several results. A node keeps edges (the nodes of its operands) and the values its formulas name, never
+tensors. `backward` hands formulas raw arrays; with `create_graph` it hands them tensors.
+"""
+
+from rushlight.tape.inplace import (
+    apply_inplace,
+    bump,
+    chain_of,
+    check_no_overlap,
+    check_writable,
+    inplace,
+    root_of,
+)
+from rushlight.tape.node import (
+    AccumulateGrad,
+    CopySlices,
+    Node,
+    Port,
+    RemovableHandle,
+    freed_error,
+    hooks_of,
+    leaf_node,
+    node_class,
+    replay,
+    revive,
+)
+from rushlight.tape.record import make_node, needs_grad, record, sync
+from rushlight.tape.variable import Variable, as_array, make_view, plain_tensor, wrap
+from rushlight.tape.walk import run_backward
+from rushlight.tape.where import caller, place
+
+__all__ = [
+    "AccumulateGrad",
+    "CopySlices",
+    "Node",
+    "Port",
+    "RemovableHandle",
+    "Variable",
+    "apply_inplace",
+    "as_array",
+    "bump",
+    "caller",
+    "chain_of",
+    "check_no_overlap",
+    "check_writable",
+    "freed_error",
+    "hooks_of",
+    "inplace",
+    "leaf_node",
+    "make_node",
+    "make_view",
+    "needs_grad",
+    "node_class",
+    "place",
+    "plain_tensor",
+    "record",
+    "replay",
+    "revive",
+    "root_of",
+    "run_backward",
+    "sync",
+    "wrap",
+]

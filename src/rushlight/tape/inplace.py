@@ -1,0 +1,197 @@
+"""Changes in place: what may be changed, the write, and the history that views and bases get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight.errors import InplaceError, ShapeError, explain
+from rushlight.modes import state
+from rushlight.ops.kinds import Op
+from rushlight.tape.node import AccumulateGrad, CopySlices, Node
+from rushlight.tape.record import _finish_saving, _unwrap, diagnosed, make_node, needs_grad, sync
+from rushlight.tape.variable import as_array, wrap
+from rushlight.tape.where import caller
+
+ndarray = np.ndarray
+
+
+def check_writable(t: Any) -> None:
+    """Raise PyTorch's error where `t` must not be changed in place."""
+    if t._counter is None:
+        if not state.inference:
+            raise InplaceError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
+                "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+            )
+        return
+    if t._view is not None:
+        sync(t)
+    if not state.grad:
+        return
+    if isinstance(t._node, AccumulateGrad):
+        raise explain(
+            InplaceError("a leaf Variable that requires grad is being used in an in-place operation."),
+            fix="change it inside `with torch.no_grad():`, or work on a copy: t.clone()",
+        )
+    if t._view is not None and isinstance(root_of(t)._node, AccumulateGrad):
+        if _has_untracked(t):
+            raise no_grad_view_error()
+        raise explain(
+            InplaceError("a view of a leaf Variable that requires grad is being used in an in-place operation."),
+            fix="change it inside `with torch.no_grad():`, or work on a copy: t.clone()",
+        )
+
+
+def no_grad_view_error() -> RuntimeError:
+    return InplaceError(
+        "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+        "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+        "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if "
+        "you want the inplace to be tracked)."
+    )
+
+
+def _has_untracked(t: Any) -> bool:
+    while t._view is not None:
+        if t._view[1] is None:
+            return True
+        t = t._view[0]
+    return False
+
+
+def root_of(t: Any) -> Any:
+    """The tensor that a view was first taken of."""
+    while t._view is not None:
+        t = t._view[0]
+    return t
+
+
+def chain_of(t: Any) -> list[Any]:
+    """The views that lead from the root to `t`."""
+    chain: list[Any] = []
+    while t._view is not None:
+        parent, op, params, index, _ = t._view
+        chain.append((op, params, index))
+        t = parent
+    return chain[::-1]
+
+
+def bump(t: Any) -> None:
+    """Count an in-place change of `t`'s storage, and remember where."""
+    version = t._counter
+    if version is not None:
+        version[0] += 1
+        version[1:] = (caller(),)
+
+
+def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """Run `op` and write its result into the first operand, with the history PyTorch would give it."""
+    t = operands[0]
+    check_writable(t)
+    operands = op.prepare(operands, params)
+    raw = _unwrap(op, operands)
+    x = t._data
+    check_no_overlap(x)
+    try:
+        out = as_array(op.apply(raw, params))
+    except ValueError as error:
+        raise diagnosed(op, raw, params, error) from None
+    if out.shape != x.shape:
+        raise explain(
+            ShapeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(out.shape)}"),
+            expected=x.shape,
+            received=out.shape,
+            fix="use the out-of-place form",
+        )
+    check_castable(out.dtype, x.dtype)
+    node = None
+    if state.grad and op.differentiable and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
+        kept = raw
+        if op.keeps_input and op.keeps_input[0] and raw[0] is x:
+            kept = (x.copy(), *raw[1:])
+            operands = (_detached_copy(t, kept[0]), *operands[1:])
+        node = make_node(op, operands, kept, params, out)
+    write(t, out)
+    if node is not None:
+        set_history(t, node, out)
+    return t
+
+
+def _detached_copy(t: Any, data: Any) -> Any:
+    """What `t` was before the change: the same node over a copy of the values."""
+    old = wrap(data)
+    old._node = t._node
+    return old
+
+
+def write(t: Any, out: Any) -> None:
+    """Store `out` in `t`'s memory; a traced value takes its place instead."""
+    if type(out) is ndarray or type(t._data) is ndarray and not hasattr(out, "op_rank"):
+        t._data[...] = out
+    else:
+        t._data = out
+    bump(t)
+
+
+def set_history(t: Any, node: Node, out: Any) -> None:
+    """Make `node` the newest step of `t`'s history, and of its base's when `t` is a view."""
+    if node.op.keeps_out:
+        slot = next(s for s, (kind, _) in enumerate(node.op.saved_plan) if kind == "out")
+        node.saved = (*node.saved[:slot], t._data, *node.saved[slot + 1 :])
+    _finish_saving(node, t)
+    if t._view is None:
+        t._node = node
+        return
+    if _has_untracked(t):
+        raise no_grad_view_error()
+    root, chain = root_of(t), chain_of(t)
+    root._node = CopySlices(root._node, node, chain)
+    _mark_stale(t)
+    sync(t)
+
+
+def _mark_stale(t: Any) -> None:
+    while t._view is not None:
+        t._view = (*t._view[:4], -1)
+        t = t._view[0]
+
+
+def check_no_overlap(x: Any) -> None:
+    """Raise where two elements of `x` are the same memory."""
+    if 0 in x.strides and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
+        raise InplaceError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+
+
+_ORDER = {"b": 0, "i": 1, "u": 1, "f": 2, "V": 2, "c": 3}
+_CAST_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half",
+    "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+def check_castable(source: Any, target: Any) -> None:
+    """Raise where a result would lose its category (float into int, int into bool) by an in-place write."""
+    if _ORDER[source.kind] > _ORDER[target.kind]:
+        names = [_CAST_NAMES.get(d.name, d.name) for d in (source, target)]
+        raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
+
+
+def inplace(op: Op) -> Callable[..., Any]:
+    """Derive `op_` from `op`: same formula, result written back into the first operand."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        operands, params = op.bind((self, *args), kwargs)
+        return apply_inplace(op, operands, params)
+
+    method.__name__ = method.__qualname__ = op.name + "_"
+    method.__doc__ = f"In-place form of `{op.name}`."
+    return method
+
+

@@ -1,0 +1,413 @@
+"""Nodes: one recorded operation, the end of the walk at a leaf, one of several results, a base changed through a view."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rushlight.errors import GradientError, InplaceError, explain
+from rushlight.ops.kinds import Op
+from rushlight.tape.variable import wrap
+from rushlight.tape.where import place
+
+_new = object.__new__
+
+
+class Node:
+    """One recorded operation.
+
+    Attributes
+    ----------
+    edges : tuple of Node or None
+        Node of each operand; None where no gradient is wanted.
+    saved : tuple or None
+        Values in the order of `op.saved_names`; None once freed.
+    versions : tuple
+        (slot, version list, version when kept) of each kept tensor.
+    specs : tuple of Spec or None
+        Specs of the operands where a formula's result may need summing to them.
+    """
+
+    __slots__ = ("edges", "saved", "versions", "specs", "where", "hooks", "out_specs", "__weakref__")
+    op: ClassVar[Any] = None
+    pairs: ClassVar[Any] = ()
+    ordinary: ClassVar[bool] = True
+    fills_missing: Any = True
+
+    edges: tuple[Any, ...]
+
+    def name(self) -> str:
+        """The name PyTorch prints, such as `AddBackward0`."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The nodes of the operands, each with the number of the result it made."""
+        return tuple((e.node, e.index) if isinstance(e, Port) else (e, 0) for e in self.edges)
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """Call `hook(grad_inputs, grad_outputs)` after this node ran; it may return new gradients."""
+        return hooks_of(self).add("post", hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> Any:
+        """Call `hook(grad_outputs)` before this node runs; it may return new gradients."""
+        return hooks_of(self).add("pre", hook)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """A dict for notes of the user's own, kept with the node."""
+        return hooks_of(self).metadata
+
+    def check(self) -> None:
+        """Raise if the kept values were freed, or overwritten since they were kept."""
+        if self.saved is None:
+            raise freed_error()
+        for slot, version, kept in self.versions:
+            if version is not None and version[0] != kept:
+                raise overwritten_error(self, slot, version, kept)
+
+    def pull(self, g: Any) -> Sequence[Any]:
+        """Gradients of the operands from the gradient of the result, on raw arrays."""
+        self.check()
+        return self.formulas(g, self.saved)
+
+    def pull_graph(self, g: Any) -> Sequence[Any]:
+        """As `pull`, on tensors, so that the gradients can be differentiated again."""
+        self.check()
+        return self.formulas(g, self.lifted())
+
+    def formulas(self, g: Any, saved: tuple[Any, ...]) -> Sequence[Any]:
+        """Apply each wanted formula and bring its result to the operand's shape."""
+        op = self.op
+        if op.joint is not None:
+            return self._joint(g, saved)
+        grads: list[Any] = []
+        specs = self.specs
+        for i, edge in enumerate(self.edges):
+            if edge is None:
+                grads.append(None)
+                continue
+            which = op.variadic
+            k = i if which is None or i < which else which
+            fn, slots = self.pairs[k]
+            if fn is None:
+                raise no_formula(op)
+            got = fn(g, *[saved[s] for s in slots])
+            if which is not None and k == which:
+                grads.extend(list(got)[i - which :])
+                return grads
+            if specs is not None:
+                got = op.finish(got, specs[i])
+            grads.append(got)
+        return grads
+
+    def _joint(self, g: Any, saved: tuple[Any, ...]) -> Sequence[Any]:
+        op = self.op
+        scope = dict(zip(op.saved_names, saved, strict=True))
+        scope["g"] = g
+        scope["needs"] = tuple(e is not None for e in self.edges)
+        grads = list(op.joint.fn(**{n: scope[n] for n in op.joint.names}))
+        if op.variadic is not None:
+            v = op.variadic
+            grads[v : v + 1] = grads[v]
+        return [None if e is None else x for e, x in zip(self.edges, grads, strict=True)]
+
+    def lifted(self) -> tuple[Any, ...]:
+        """The kept values as tensors connected to the graph."""
+        op = self.op
+        values = list(self.saved or ())
+        for slot, version, _ in self.versions:
+            kind, key = op.saved_plan[slot]
+            if kind == "out":
+                values[slot] = self._lift_out(values[slot], version)
+            elif key == op.variadic:
+                values[slot] = [revive(v, self.edges[key + j], version) for j, v in enumerate(values[slot])]
+            else:
+                edge = key if op.variadic is None or key < op.variadic else key - len(op.inputs)
+                values[slot] = revive(values[slot], self.edges[edge], version)
+        return tuple(values)
+
+    def _lift_out(self, value: Any, version: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(revive(v, Port(self, i), version) for i, v in enumerate(value))
+        return revive(value, self, version)
+
+    def release(self) -> None:
+        """Forget the kept values."""
+        if self.versions:
+            self.saved = None
+
+
+def revive(data: Any, node: Any, version: Any) -> Any:
+    """A tensor over a kept value, attached to `node`."""
+    if data is None or isinstance(data, (int, float, bool, complex)):
+        return data
+    t = wrap(data)
+    t._node = node
+    t._counter = version if version is not None else [0]
+    return t
+
+
+def _bound(fn: Any, slots: tuple[int, ...]) -> Any:
+    """`fn` as a function of the gradient and the tuple of kept values."""
+    if fn is None or not slots:
+        return fn and (lambda g, saved: fn(g))
+    if len(slots) == 1:
+        i = slots[0]
+        return lambda g, saved: fn(g, saved[i])
+    if len(slots) == 2:
+        i, j = slots
+        return lambda g, saved: fn(g, saved[i], saved[j])
+    return lambda g, saved: fn(g, *[saved[s] for s in slots])
+
+
+def _one_operand(op: Any, formula: Any) -> Any:
+    """`Node.formulas` of an op on one operand."""
+    finish = op.finish
+
+    def formulas(self: Any, g: Any, saved: Any) -> Any:
+        if formula is None:
+            raise no_formula(op)
+        got = formula(g, saved)
+        return (got if self.specs is None else finish(got, self.specs[0]),)
+
+    return formulas
+
+
+def _two_operands(op: Any, first: Any, second: Any) -> Any:
+    """`Node.formulas` of an op on two operands."""
+    finish = op.finish
+
+    def formulas(self: Any, g: Any, saved: Any) -> Any:
+        a, b = self.edges
+        if a is not None:
+            if first is None:
+                raise no_formula(op)
+            a = first(g, saved)
+        if b is not None:
+            if second is None:
+                raise no_formula(op)
+            b = second(g, saved)
+        specs = self.specs
+        if specs is not None:
+            a = a if a is None else finish(a, specs[0])
+            b = b if b is None else finish(b, specs[1])
+        return (a, b)
+
+    return formulas
+
+
+def _specialised(op: Any, pairs: Any) -> dict[str, Any]:
+    if op.joint is not None or op.variadic is not None:
+        return {}
+    if len(pairs) == 1:
+        return {"formulas": _one_operand(op, _bound(*pairs[0]))}
+    if len(pairs) == 2:
+        return {"formulas": _two_operands(op, _bound(*pairs[0]), _bound(*pairs[1]))}
+    return {}
+
+
+_NODES: dict[Any, type[Node]] = {}
+
+
+def node_class(op: Op, name: str = "") -> type[Node]:
+    """The class of nodes that record `op`."""
+    name = name or op.node_name
+    found = _NODES.get((op, name))
+    if found is None:
+        pairs = tuple((f.fn if f else None, slots) for f, slots in zip(op.grads, op.formula_slots, strict=True))
+        found = type(name, (Node,), {"__slots__": (), "op": op, "pairs": pairs, **_specialised(op, pairs)})
+        _NODES[op, name] = found
+    return found
+
+
+class AccumulateGrad(Node):
+    """The end of the walk at a leaf: adds to its `.grad`."""
+
+    __slots__ = ("leaf",)
+    ordinary = False
+
+    def __init__(self, leaf: Any) -> None:
+        self.edges = ()
+        self.saved = ()
+        self.versions = ()
+        self.specs = self.where = self.hooks = self.out_specs = None
+        self.leaf = weakref.ref(leaf)
+
+    @property
+    def variable(self) -> Any:
+        """The leaf tensor, None when it is gone."""
+        return self.leaf()
+
+
+class Port(Node):
+    """One of several results of a node."""
+
+    __slots__ = ("node", "index")
+    ordinary = False
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.edges = (node,)
+        self.saved = ()
+        self.versions = ()
+        self.specs = self.where = self.hooks = self.out_specs = None
+        self.node = node
+        self.index = index
+
+
+class CopySlices(Node):
+    """A base whose view was changed in place: the view's region takes `fn`'s gradient, the rest passes."""
+
+    __slots__ = ("fn", "chain")
+
+    def __init__(self, base_edge: Any, fn: Node, chain: list[Any]) -> None:
+        self.edges = (base_edge, *fn.edges[1:])
+        self.saved = ()
+        self.versions = ()
+        self.specs = self.where = self.hooks = self.out_specs = None
+        self.fn = fn
+        self.chain = chain
+
+    def _split(self, g: Any, copy: Callable[[Any], Any], pull: Callable[[Any], Sequence[Any]], write: Any) -> Sequence[Any]:
+        whole = copy(g)
+        region = replay(whole, self.chain)
+        grads = pull(copy(region))
+        write(region, grads[0])
+        return (whole, *grads[1:])
+
+    def pull(self, g: Any) -> Sequence[Any]:
+        return self._split(g, lambda a: np.array(a, copy=True), self.fn.pull, _write_region)
+
+    def pull_graph(self, g: Any) -> Sequence[Any]:
+        return self._split(g, lambda t: t.clone(), self.fn.pull_graph, lambda t, v: t.zero_() if v is None else t.copy_(v))
+
+    def check(self) -> None:
+        self.fn.check()
+
+    def release(self) -> None:
+        self.fn.release()
+
+
+def _write_region(region: Any, value: Any) -> None:
+    region[...] = 0 if value is None else value
+
+
+def replay(base: Any, chain: list[Any]) -> Any:
+    """Take the view that `chain` describes of `base`."""
+    for op, params, index in chain:
+        base = op.apply((base,), dict(params))
+        if index is not None:
+            base = base[index]
+    return base
+
+
+class Hooks:
+    """Hooks of a node: on its incoming gradient, after it ran, and to keep `.grad` of a non-leaf."""
+
+    __slots__ = ("tensor", "pre", "post", "accumulated", "retain", "metadata", "count")
+
+    def __init__(self) -> None:
+        self.tensor: dict[int, Callable[..., Any]] = {}
+        self.pre: dict[int, Callable[..., Any]] = {}
+        self.post: dict[int, Callable[..., Any]] = {}
+        self.accumulated: dict[int, Callable[..., Any]] = {}
+        self.retain: Any = None
+        self.metadata: dict[str, Any] = {}
+        self.count = 0
+
+    def add(self, kind: str, hook: Callable[..., Any]) -> Any:
+        """Keep `hook`; the handle removes it."""
+        table = getattr(self, kind)
+        self.count += 1
+        table[self.count] = hook
+        return RemovableHandle(table, self.count)
+
+
+class RemovableHandle:
+    """Removes a hook: `handle.remove()`, or on leaving a `with` block."""
+
+    def __init__(self, table: dict[int, Callable[..., Any]], key: int) -> None:
+        self._table = table
+        self.id = key
+
+    def remove(self) -> None:
+        """Take the hook away; harmless when repeated."""
+        self._table.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.remove()
+
+
+def hooks_of(node: Any) -> Hooks:
+    """The hooks of a node, made on first use."""
+    if node.hooks is None:
+        node.hooks = Hooks()
+    found: Hooks = node.hooks
+    return found
+
+
+def leaf_node(t: Any) -> AccumulateGrad:
+    """The node that ends the walk at leaf `t`."""
+    if not hasattr(t, "_grad"):
+        t._grad = None
+    return AccumulateGrad(t)
+
+
+def freed_error() -> RuntimeError:
+    return GradientErrorFreed(
+        "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+        "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+        "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
+        "saved tensors after calling backward."
+    )
+
+
+class GradientErrorFreed(GradientError):
+    """Backward through a graph whose kept values are gone."""
+
+
+def no_formula(op: Op) -> Exception:
+    return NotImplementedError(f"derivative for aten::{op.name} is not implemented")
+
+
+def overwritten_error(node: Node, slot: int, version: list[Any], kept: int) -> RuntimeError:
+    """The error for a kept value that was changed in place, naming both lines."""
+    value = node.saved[slot] if node.saved else None
+    kind, key = node.op.saved_plan[slot]
+    what = "output 0 of " + node.name() + "," if kind == "out" else ""
+    source = f"{_type_name(value)} {list(getattr(value, 'shape', []))}"
+    text = (
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{source}]{', which is ' + what if what else ''} is at version {version[0]}; expected version {kept} instead. "
+        "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True)."
+    )
+    operand = "its result" if kind == "out" else f"operand '{node.op.inputs[key]}'"
+    return explain(
+        InplaceError(text),
+        kept=f"{node.op.name} kept {operand} at {place(node.where)}",
+        changed=f"in place at {place(version[1] if len(version) > 1 else None)}",
+        fix="use the out-of-place form there, or .clone() the tensor before changing it",
+    )
+
+
+_TYPE_NAMES = {
+    "float32": "torch.FloatTensor", "float64": "torch.DoubleTensor", "float16": "torch.HalfTensor",
+    "bfloat16": "torch.BFloat16Tensor", "int64": "torch.LongTensor", "int32": "torch.IntTensor",
+    "bool": "torch.BoolTensor", "complex64": "torch.ComplexFloatTensor", "complex128": "torch.ComplexDoubleTensor",
+}  # fmt: skip
+
+
+def _type_name(value: Any) -> str:
+    return _TYPE_NAMES.get(str(getattr(value, "dtype", "")), "torch.FloatTensor")
+
+

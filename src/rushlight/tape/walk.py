@@ -1,0 +1,270 @@
+"""The backward walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.errors import ShapeError, explain
+from rushlight.modes import state
+from rushlight.tape.node import AccumulateGrad, Port
+from rushlight.tape.variable import Variable, as_array, wrap
+from rushlight.tape.where import place
+
+ndarray = np.ndarray
+
+
+def run_backward(
+    seeds: Sequence[tuple[Any, Any]], *, retain: bool, create_graph: bool, targets: Sequence[Any] | None = None,
+    accumulate: bool = True,
+) -> dict[Any, Any]:  # fmt: skip
+    """Walk the graph from `seeds` (node, gradient); returns the gradients that arrive at `targets`.
+
+    Each node runs once, when all gradients of its result have arrived: linear in the number of edges, no recursion.
+    """
+    waiting = _count_edges(seeds)
+    wanted = None if targets is None else _leading_to(seeds, waiting, set(targets))
+    walk = _Walk(retain, create_graph, accumulate, set(targets or ()), wanted)
+    before = state.grad
+    state.grad = create_graph
+    try:
+        walk.run(seeds, waiting)
+    finally:
+        state.grad = before
+    return walk.captured
+
+
+def _count_edges(seeds: Sequence[tuple[Any, Any]]) -> dict[Any, int]:
+    waiting: dict[Any, int] = {}
+    todo: list[Any] = []
+    for node, _ in seeds:
+        if node not in waiting:
+            waiting[node] = 0
+            todo.append(node)
+    while todo:
+        for edge in todo.pop().edges:
+            if edge is None:
+                continue
+            count = waiting.get(edge)
+            if count is None:
+                waiting[edge] = 1
+                todo.append(edge)
+            else:
+                waiting[edge] = count + 1
+    return waiting
+
+
+def _leading_to(seeds: Sequence[tuple[Any, Any]], waiting: dict[Any, int], targets: set[Any]) -> set[Any]:
+    """Nodes from which a target can be reached."""
+    left = dict(waiting)
+    order = [n for n in left if left[n] == 0]
+    for node in order:
+        for edge in node.edges:
+            if edge is not None:
+                left[edge] -= 1
+                if left[edge] == 0:
+                    order.append(edge)
+    found: set[Any] = set()
+    for node in reversed(order):
+        if node in targets or any(e in found for e in node.edges):
+            found.add(node)
+    return found
+
+
+class _Walk:
+    """State of one backward walk."""
+
+    def __init__(self, retain: bool, create_graph: bool, accumulate: bool, targets: set[Any], wanted: set[Any] | None) -> None:
+        self.retain = retain
+        self.create_graph = create_graph
+        self.accumulate = accumulate
+        self.targets = targets
+        self.wanted = wanted
+        self.captured: dict[Any, Any] = {}
+        self.grads: dict[Any, Any] = {}
+        self.owned: set[int] = set()
+
+    def run(self, seeds: Sequence[tuple[Any, Any]], waiting: dict[Any, int]) -> None:
+        grads = self.grads
+        plain = not (self.create_graph or self.targets or state.anomaly)
+        release = not self.retain
+        for node, g in seeds:
+            self.add(node, g.view() if type(g) is ndarray else g)
+        ready = [n for n in dict.fromkeys(n for n, _ in seeds) if waiting[n] == 0]
+        while ready:
+            node = ready.pop()
+            g = grads.pop(node, None)
+            if self.owned:
+                self.owned.discard(id(g))
+            edges = node.edges
+            results: Sequence[Any] = ()
+            if g is not None:
+                if plain and node.ordinary and node.hooks is None and type(g) is not list:
+                    results = node.pull(g)
+                    if release and node.versions:
+                        node.saved = None
+                    elif release:
+                        node.release()
+                else:
+                    results = self.visit(node, g)
+            for i, edge in enumerate(edges):
+                if edge is None:
+                    continue
+                r = results[i] if results else None
+                if r is not None:
+                    if r is g and len(edges) > 1 and type(g) is ndarray:
+                        r = g.view()  # several receivers: having a base tells them that it is not theirs
+                    if edge in grads or type(node) is Port:
+                        self.add(edge, r, node)
+                    else:
+                        grads[edge] = r
+                left = waiting[edge] - 1
+                waiting[edge] = left
+                if left == 0:
+                    ready.append(edge)
+
+    def add(self, edge: Any, g: Any, source: Any = None) -> None:
+        """Add a gradient to what has arrived at `edge`; results of several outputs arrive in slots."""
+        grads = self.grads
+        if type(source) is Port:
+            slots = grads.setdefault(edge, [None] * len(edge.out_specs))
+            old = slots[source.index]
+            slots[source.index] = g if old is None else old + g
+            return
+        old = grads.get(edge)
+        if old is None:
+            grads[edge] = g
+        elif id(old) in self.owned and old.shape == g.shape and not self.create_graph:
+            np.add(old, g, out=old)
+        else:
+            total = as_array(old + g) if not self.create_graph else old + g
+            grads[edge] = total
+            if type(total) is ndarray:
+                self.owned.add(id(total))
+
+    def visit(self, node: Any, g: Any) -> Sequence[Any]:
+        """Run one node on its gradient; returns the gradients of its operands."""
+        if type(g) is list:
+            g = self._materialise(node, g)
+        if node.hooks is not None:
+            g = self._before(node, g)
+        if node in self.targets:
+            self.captured[node] = g
+        if type(node) is Port:
+            return (g,)
+        if type(node) is AccumulateGrad:
+            if self.accumulate and (self.wanted is None or node in self.targets):
+                accumulate(node, g, self)
+            return ()
+        if self.wanted is not None and not any(e in self.wanted for e in node.edges if e is not None):
+            return ()
+        results = node.pull_graph(g) if self.create_graph else node.pull(g)
+        if state.anomaly:
+            check_anomaly(node, results)
+        if node.hooks is not None and node.hooks.post:
+            results = self._after(node, results, g)
+        if not self.retain:
+            node.release()
+        return results
+
+    def _materialise(self, node: Any, slots: list[Any]) -> tuple[Any, ...]:
+        filled = tuple(
+            xp_numpy.expand(np.zeros((), s.dtype), s.shape) if g is None and node.fills_missing else g
+            for g, s in zip(slots, node.out_specs, strict=True)
+        )
+        return tuple(wrap(g) if type(g) is ndarray else g for g in filled) if self.create_graph else filled
+
+    def _tensor(self, g: Any) -> Any:
+        return g if isinstance(g, Variable) or g is None else wrap(as_array(g))
+
+    def _raw(self, g: Any) -> Any:
+        return g if self.create_graph or not isinstance(g, Variable) else g._data
+
+    def _before(self, node: Any, g: Any) -> Any:
+        hooks = node.hooks
+        several = isinstance(g, tuple)
+        if not several:
+            for hook in list(hooks.tensor.values()):
+                given = self._tensor(g)
+                got = hook(given)
+                if got is not None:
+                    check_hook_result(given, got)
+                    given = got
+                g = self._raw(given)
+                g = g.view() if type(g) is ndarray else g
+        for hook in list(hooks.pre.values()):
+            got = hook(tuple(map(self._tensor, g)) if several else (self._tensor(g),))
+            if got is not None:
+                got = got if isinstance(got, tuple) else (got,)
+                g = tuple(map(self._raw, got)) if several else self._raw(got[0])
+        if hooks.retain is not None and not several:
+            t = hooks.retain()
+            if t is not None:
+                kept = self._tensor(g)
+                t._grad = kept if self.create_graph else wrap(kept._data.copy())
+        return g
+
+    def _after(self, node: Any, results: Sequence[Any], g: Any) -> Sequence[Any]:
+        incoming = tuple(map(self._tensor, g)) if isinstance(g, tuple) else (self._tensor(g),)
+        for hook in list(node.hooks.post.values()):
+            got = hook(tuple(map(self._tensor, results)), incoming)
+            if got is not None:
+                results = tuple(map(self._raw, got if isinstance(got, tuple) else (got,)))
+        return results
+
+
+def check_hook_result(given: Any, got: Any) -> None:
+    """A tensor hook must return a gradient of the same shape."""
+    if not isinstance(got, Variable):
+        raise TypeError(f"expected Variable, but hook returned '{type(got).__name__}'")
+    if got._data.shape != given._data.shape:
+        raise ShapeError(
+            f"hook '<hook>' has changed the size of value (original: {list(given._data.shape)}, got {list(got._data.shape)})"
+        )
+
+
+def check_anomaly(node: Any, results: Sequence[Any]) -> None:
+    """In anomaly mode: raise at the first node that makes a NaN, naming the line of its forward."""
+    for i, r in enumerate(results):
+        data = r._data if isinstance(r, Variable) else r
+        if type(data) is ndarray and data.dtype.kind in "fc" and np.isnan(data).any():
+            raise explain(
+                RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output."),
+                forward=f"recorded at {place(node.where)}",
+            )
+
+
+def accumulate(node: AccumulateGrad, g: Any, walk: _Walk) -> None:
+    """Add `g` to a leaf's `.grad`: in place, unless the gradient itself is differentiable."""
+    leaf = node.leaf()
+    if leaf is None:
+        return
+    old = leaf._grad
+    if walk.create_graph:
+        leaf._grad = g if old is None else old + g
+    elif old is None:
+        leaf._grad = wrap(_own(as_array(g), leaf._data))
+    elif old._node is not None or type(old._data) is not ndarray:
+        leaf._grad = wrap(as_array(old._data + g))
+    else:
+        np.add(old._data, g, out=old._data, casting="unsafe")
+        if old._counter is not None:
+            old._counter[0] += 1
+    if node.hooks is not None:
+        for hook in list(node.hooks.accumulated.values()):
+            hook(leaf)
+
+
+def _own(g: Any, like: Any) -> Any:
+    """`g` as an array that nothing else holds, of the leaf's dtype."""
+    if type(g) is not ndarray:
+        return g
+    if g.dtype != like.dtype:
+        return g.astype(like.dtype)
+    if g.base is not None or not g.flags.writeable:
+        return g.copy()
+    return g
+
+
