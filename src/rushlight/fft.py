@@ -20,7 +20,7 @@ from rushlight.layout import wrap_dim
 from rushlight.ops import fft as ops
 from rushlight.ops.decomp import type_name
 from rushlight.ops.linear import conj, getitem_slice, place_slice
-from rushlight.spec import Spec
+from rushlight.spec import Spec, spec_of
 from rushlight.tape import Variable
 
 __all__ = [
@@ -50,7 +50,7 @@ def _floating(x: Any, function: str) -> Any:
     """`x` with a dtype that can be transformed."""
     if not isinstance(x, Variable):
         raise TypeError(f"fft_{function}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
-    d = from_np(x._data.dtype)
+    d = from_np(spec_of(x).dtype)
     if d.category < 2:
         return cast(x, get_default_dtype())
     if d.itemsize == 2:

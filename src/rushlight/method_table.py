@@ -11,6 +11,7 @@ from rushlight.functions import new as N
 from rushlight.functions import random as D
 from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
+from rushlight.functions import special as F
 from rushlight.functions.linalg import legacy as L
 from rushlight.ops import elementwise as E
 
@@ -147,7 +148,13 @@ class Methods:
     equal = A.equal
     isreal = A.isreal
     ldexp = A.ldexp
-    logit = A.logit
+    logit = F.logit
+    i0 = F.i0
+    sinc = F.sinc
+    polygamma = F.polygamma_method
+    mvlgamma = F.mvlgamma
+    igamma = F.igamma
+    igammac = F.igammac
 
     # Shape
 

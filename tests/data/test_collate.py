@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import rushlight
 from rushlight.utils.data import default_collate, default_convert
 from rushlight.utils.data.collate import collate, default_collate_fn_map
@@ -66,7 +67,9 @@ def test_conversion_is_pytorchs(value: Any) -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(TypeError, match="batch must contain tensors, numpy arrays, numbers, dicts or lists; found <class"):
+    with pytest.raises(
+        TypeError, match="batch must contain tensors, numpy arrays, numbers, dicts or lists; found <class"
+    ):
         default_collate([object()])
     with pytest.raises(TypeError, match="found <U1"):
         default_collate([np.array("a")])

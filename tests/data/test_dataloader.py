@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import rushlight
 from rushlight.utils.data import (
     BatchSampler,
@@ -41,7 +42,7 @@ def test_order_is_pytorchs() -> None:
     rushlight.manual_seed(0)
     loader = DataLoader(NUMBERS, batch_size=4, shuffle=True)
     first, second = lists(loader), lists(loader)
-    assert first == [[2, 4, 8, 6], [5, 9, 1, 0], [7, 3]] or first != second
+    assert first == [[6, 7, 1, 4], [2, 0, 9, 8], [3, 5]] and second == [[2, 4, 7, 0], [8, 9, 5, 3], [6, 1]]
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     theirs = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.arange(10)), batch_size=4, shuffle=True)
@@ -119,9 +120,9 @@ def test_streams() -> None:
     assert lists(DataLoader(Count(5), 2, drop_last=True)) == [[0, 1], [2, 3]]
     assert list(DataLoader(Count(3), batch_size=None)) == [0, 1, 2]
     assert len(DataLoader(Count(5), 2)) == 3 and len(DataLoader(Count(5), 2, drop_last=True)) == 2
-    loader = DataLoader(Count(3, claimed=1))
-    assert len(loader) == 1
-    with pytest.warns(UserWarning, match="was reported to be 1.*but 2 samples have been fetched"):
+    loader = DataLoader(Count(3, claimed=2))
+    assert len(loader) == 2
+    with pytest.warns(UserWarning, match="was reported to be 2.*but 3 samples have been fetched"):
         list(loader)
 
 
@@ -183,7 +184,7 @@ def test_main_process_is_no_worker() -> None:
     assert get_worker_info() is None
 
 
-def positions(settings: dict[str, Any], stop: int) -> tuple[list[Any], list[Any]]:
+def positions(settings: dict[str, Any], stop: int) -> tuple[int, list[Any], list[Any]]:
     """Batches after `stop` in an uninterrupted epoch and in a resumed one, with random numbers drawn between."""
     import random
 
@@ -232,8 +233,8 @@ def positions(settings: dict[str, Any], stop: int) -> tuple[list[Any], list[Any]
         again.generator.set_state(states[3])
     again.load_state_dict(saved)
     resumed = [plain(batch) for batch in again]
-    assert len(list(again)) == 6
-    return rest, resumed
+    assert len(list(again)) == stop + len(rest)
+    return stop + len(rest), rest, resumed
 
 
 SETTINGS: list[dict[str, Any]] = [
@@ -248,11 +249,11 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", [s for s in SETTINGS if not (s.get("stream") and s.get("num_workers"))], ids=str)
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("stop", [1, 3])
 def test_resumed_epoch_goes_on_to_the_same_bits(settings: dict[str, Any], stop: int) -> None:
-    rest, resumed = positions(settings, stop)
-    assert len(rest) == 6 - stop and rest == resumed
+    total, rest, resumed = positions(settings, stop)
+    assert total == (12 if len(settings) == 2 and "stream" in settings else 6) and rest == resumed
 
 
 def test_position_errors() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 import rushlight
 from rushlight.utils import data as D
 
@@ -31,7 +32,7 @@ def test_tensor_dataset() -> None:
 
 
 def test_abstract_dataset() -> None:
-    with pytest.raises(NotImplementedError, match="Subclasses of Dataset should implement __getitem__."):
+    with pytest.raises(NotImplementedError, match="Subclasses of Dataset should implement __getitem__"):
         D.Dataset()[0]
     assert D.Dataset[int] is not None
 

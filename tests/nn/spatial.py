@@ -82,4 +82,5 @@ def same_error(call: Call) -> None:
         call(torch)
     with pytest.raises(type(theirs.value)) as ours:
         call(rushlight)
-    assert str(ours.value).splitlines()[0] == str(theirs.value).splitlines()[0]
+    a, b = (str(caught.value).splitlines()[0] for caught in (ours, theirs))
+    assert a == b, f"\nrushlight: {a}\npytorch:   {b}"

@@ -300,3 +300,46 @@ def test_gradients_reach_parameters_after_data_is_replaced() -> None:
     module(torch.ones(2)).sum().backward()
     assert torch.equal(module.w.grad, torch.ones(2))
     assert torch.equal(module(torch.ones(2)).detach(), torch.full((2,), 3.0))
+
+
+def test_the_path_goes_through_modules_in_plain_lists_and_survives_lost_notes() -> None:
+    class Leaf(nn.Module):
+        def forward(self, x: Any) -> Any:
+            error = ValueError("broken")
+            error.add_note("  at         elsewhere.py:1")
+            raise error
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [Leaf()]
+
+        def forward(self, x: Any) -> Any:
+            try:
+                return self.parts[0](x)
+            except ValueError as error:
+                if x is None:
+                    error.__notes__.clear()
+                raise
+
+    with pytest.raises(ValueError, match="broken") as caught:
+        nn.Sequential(Hidden())(1)
+    assert caught.value.__notes__ == ["  at         elsewhere.py:1", "  module     Sequential.0.<Leaf>"]
+    with pytest.raises(ValueError, match="broken"):
+        nn.Sequential(Hidden())(None)
+
+
+def test_a_wrong_shape_names_the_layer() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(5, 2)))
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
+        net(torch.ones(2, 3))
+    notes = "\n".join(caught.value.__notes__)
+    assert "module     Sequential.1.0   Linear(in_features=5, out_features=2, bias=True)" in notes
+    assert notes.count("test_module.py:") == 1
+
+
+def test_deepcopied_lazy_layers_are_their_own() -> None:
+    layer = nn.LazyLinear(2)
+    twin = copy.deepcopy(layer)
+    assert twin(torch.ones(1, 3)).shape == (1, 2) and type(twin) is nn.Linear
+    assert layer.has_uninitialized_params() and layer(torch.ones(1, 5)).shape == (1, 2)

@@ -187,3 +187,10 @@ def test_uninitialized_tensors_refuse_work_and_materialize() -> None:
     assert type(b) is torch.Tensor and b.dtype is torch.int64
     with pytest.raises(AttributeError):
         p.materialize((1,))
+
+
+def test_memory_format_is_passed_to_images_only() -> None:
+    m = nn.Module()
+    m.kernel, m.vector = nn.Parameter(torch.ones(2, 3, 4, 4)), nn.Parameter(torch.ones(2))
+    m.to(memory_format=torch.channels_last)
+    assert m.kernel.is_contiguous(memory_format=torch.channels_last) and m.vector.is_contiguous()

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rushlight
 
+import rushlight
 from tests.optim.cases import golden
 
 SETTINGS: list[dict[str, Any]] = [

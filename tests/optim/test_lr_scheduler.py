@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 import rushlight
 from rushlight.optim import lr_scheduler as L
-
 from tests.optim.cases import SCHEDULERS, golden, name_of, schedule
 
 Case = tuple[str, dict[str, Any]]
@@ -220,7 +220,7 @@ def test_errors(make: Any, kind: type[Exception], message: str) -> None:
 
 def test_one_cycle_ends() -> None:
     scheduler = L.OneCycleLR(optimizer(momentum=0.9), 1.0, total_steps=3)
-    with pytest.raises(ValueError, match="Tried to step 4 times. The specified number of total steps is 3"):
+    with pytest.raises(ValueError, match="Tried to step 4 times"):
         rates(scheduler, 5)
 
 

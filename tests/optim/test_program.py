@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import rushlight
 from rushlight.optim.kernel import PIECE, Kernel
 from rushlight.optim.program import NotRecordable, record
-
 from tests.optim.cases import OPTIMIZERS, gradient, name_of
 
 RECORDABLE = [c for c in OPTIMIZERS if c[0] not in ("RAdam", "Rprop", "Adafactor")]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rushlight
 
+import rushlight
 from tests.optim.cases import OPTIMIZERS, STEPS, golden, name_of, set_gradients, starts, tensors, train
 
 Case = tuple[str, dict[str, Any]]

@@ -11,7 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.backends.special import digamma, erf, erfc, erfinv, lgamma
+from rushlight.backends.special import (
+    digamma,
+    erf,
+    erfc,
+    erfcx,
+    erfinv,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    lgamma,
+    log_ndtr,
+    ndtr,
+    ndtri,
+    polygamma,
+    zeta,
+)  # fmt: skip
 
 np.seterr(all="ignore")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"rushlight\.")
@@ -45,7 +61,10 @@ logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_o
 gcd, lcm, ldexp, deg2rad, rad2deg = np.gcd, np.lcm, np.ldexp, np.deg2rad, np.rad2deg
 conjugate, where, matmul, clip = np.conjugate, np.where, np.matmul, np.clip
 
-__all__ = ["asarray", "astype", "digamma", "erf", "erfc", "erfinv", "expand", "lgamma"]
+__all__ = [
+    "asarray", "astype", "digamma", "erf", "erfc", "erfcx", "erfinv", "expand", "i0", "i0e", "i1", "i1e", "lgamma",
+    "log_ndtr", "ndtr", "ndtri", "polygamma", "zeta",
+]  # fmt: skip
 
 
 def asarray(x: Any) -> Any:

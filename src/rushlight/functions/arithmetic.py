@@ -346,9 +346,3 @@ def isreal(input: Any) -> Any:
 def ldexp(input: Any, other: Any) -> Any:
     """input * 2**other."""
     return _mul(input, pow(2.0, other))
-
-
-def logit(input: Any, eps: float | None = None) -> Any:
-    """log(x / (1 - x)), x first limited to eps..1-eps if given."""
-    x = input if eps is None else clamp(input, eps, 1 - eps)
-    return log(_div(x, _rsub(x, 1)))

@@ -63,8 +63,8 @@ class Generator:
 
     def __init__(self, device: Any = None) -> None:
         self.device = _checked_device(device)
-        self._legacy = np.random.RandomState(np.random.MT19937(0))
-        self._bits: Any = self._legacy._bit_generator
+        self._bits: Any = np.random.MT19937(0)
+        self._legacy = np.random.RandomState(self._bits)
         self.raw = self._bits.random_raw
         self.lock = RLock()
         self._reseed(DEFAULT_SEED)

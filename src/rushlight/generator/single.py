@@ -62,8 +62,8 @@ class BoxMuller:
     """Work space for turning `size` uniforms (a multiple of 16) at a time into normals, kept for the next call."""
 
     __slots__ = (
-        "angle", "bits", "eights", "mantissa", "mantissa_bits", "octant", "pair", "pair_bits", "pair_eights", "pair_wide",
-        "radius", "radius_bits", "rows", "scratch", "sign", "wide", "wide_x",
+        "angle", "bits", "eights", "mantissa", "mantissa_bits", "octant", "pair", "pair_bits", "pair_eights",
+        "pair_wide", "radius", "radius_bits", "rows", "scratch", "sign", "wide", "wide_x",
     )  # fmt: skip
 
     def __init__(self, size: int) -> None:
@@ -164,7 +164,7 @@ class BoxMuller:
         bitwise_xor(pair, sign, pair)
 
 
-_MOST_SPARES = 32
+_MOST_SPARES = 8
 _spares: dict[int, list[BoxMuller]] = {}
 
 

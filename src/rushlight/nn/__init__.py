@@ -1,6 +1,6 @@
 """Layers, losses and containers: `rushlight.nn`."""
 
-from rushlight.nn import init, modules, parallel, parameter, utils
+from rushlight.nn import common_types, functional, grad, init, modules, parallel, parameter, utils
 from rushlight.nn.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -26,6 +26,7 @@ from rushlight.nn.conv import (
     LazyConvTranspose2d,
     LazyConvTranspose3d,
 )
+from rushlight.nn.factory import factory_kwargs
 from rushlight.nn.fold import Fold, Unfold
 from rushlight.nn.instancenorm import (
     InstanceNorm1d,
@@ -167,6 +168,10 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "common_types",
+    "factory_kwargs",
+    "functional",
+    "grad",
     "init",
     "modules",
     "parallel",

@@ -24,6 +24,7 @@ from rushlight.nn.hooks import (
 from rushlight.tensor import Tensor
 
 _PLACE = "_rushlight_place"
+_DEEPEST = 100
 
 
 def call_with_hooks(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -200,10 +201,12 @@ def tell_module(module: Any, error: Exception) -> None:
             return
         error.add_note("")
     elif place.module is not module:
-        place.names.insert(0, _name_in(module, place.module))
+        # The limit is for an exception object that is raised again and again.
+        place.names = [_name_in(module, place.module), *place.names][:_DEEPEST]
         place.module = module
     path = ".".join((type(module).__name__, *place.names))
-    error.__notes__[place.note] = f"  module     {path}{place.detail}"
+    if place.note < len(error.__notes__):
+        error.__notes__[place.note] = f"  module     {path}{place.detail}"
 
 
 def _headline(module: Any) -> str:

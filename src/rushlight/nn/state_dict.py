@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -82,13 +83,11 @@ class ModuleState(ModuleConversion):
         >>> list(torch.nn.Linear(2, 1).state_dict())
         ['weight', 'bias']
         """
-        for given, value in zip(("destination", "prefix", "keep_vars"), args, strict=False):
-            if given == "destination":
-                destination = value
-            elif given == "prefix":
-                prefix = value
-            else:
-                keep_vars = value
+        if args:
+            warnings.warn(
+                "Positional args are being deprecated, use kwargs instead.", FutureWarning, stacklevel=2
+            )
+            destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()

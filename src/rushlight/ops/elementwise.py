@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import DTypeError
-from rushlight.ops.kinds import Array, Mask, elementwise
-from rushlight.ops.linear import cast, conj_of
+from rushlight.ops.kinds import OPS, Array, Mask, elementwise
+from rushlight.ops.linear import cast, conj_of, zeros_as
 from rushlight.spec import spec_of
 
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -115,7 +115,7 @@ def pow(xp: Any, x: Array, y: Array) -> Array:
 
 def _pow_scalar_grad(g: Any, x: Any, exponent: Any) -> Any:
     if exponent == 0:
-        return g * 0
+        return zeros_as(g)
     if exponent == 2:
         return g * (conj_of(x) * 2)
     return g * conj_of(pow_scalar(x, exponent - 1) * exponent)
@@ -156,7 +156,7 @@ def sign_of(x: Any, magnitude: Any) -> Any:
     return where(eq(magnitude, 0), zeros_like(x), x / magnitude)
 
 
-@elementwise(grad=lambda g, x: g * 0)
+@elementwise(grad=lambda g: zeros_as(g))
 def sign(xp: Any, x: Array) -> Array:
     """-1, 0 or 1."""
     if x.dtype.kind == "b":
@@ -164,7 +164,7 @@ def sign(xp: Any, x: Array) -> Array:
     return xp.sign(x)
 
 
-@elementwise(name="SgnBackward0", grad=lambda g, x: g * 0)
+@elementwise(name="SgnBackward0", grad=lambda g: zeros_as(g))
 def sgn(xp: Any, x: Array) -> Array:
     """The sign; x/|x| of a complex number."""
     return xp.sign(x)
@@ -389,7 +389,7 @@ def lgamma(xp: Any, x: Array) -> Array:
     return xp.lgamma(x)
 
 
-@elementwise(result="float", grad=None)
+@elementwise(result="float", grad=lambda g, x: g * OPS["polygamma"](x, n=1))
 def digamma(xp: Any, x: Array) -> Array:
     """Derivative of lgamma."""
     return xp.digamma(x)
@@ -410,25 +410,25 @@ def relu(xp: Any, x: Array) -> Array:
 # Rounding
 
 
-@elementwise(grad=lambda g: g * 0)
+@elementwise(grad=lambda g: zeros_as(g))
 def floor(xp: Any, x: Array) -> Array:
     """The integer at or below x."""
     return x.copy() if x.dtype.kind in "iu" else xp.floor(x)
 
 
-@elementwise(grad=lambda g: g * 0)
+@elementwise(grad=lambda g: zeros_as(g))
 def ceil(xp: Any, x: Array) -> Array:
     """The integer at or above x."""
     return x.copy() if x.dtype.kind in "iu" else xp.ceil(x)
 
 
-@elementwise(grad=lambda g: g * 0)
+@elementwise(grad=lambda g: zeros_as(g))
 def trunc(xp: Any, x: Array) -> Array:
     """The integer part."""
     return x.copy() if x.dtype.kind in "iu" else xp.trunc(x)
 
 
-@elementwise(grad=lambda g: g * 0)
+@elementwise(grad=lambda g: zeros_as(g))
 def round(xp: Any, x: Array, decimals: int = 0) -> Array:
     """The nearest integer (or multiple of 10**-decimals), ties to even."""
     if x.dtype.kind in "iu":
@@ -525,7 +525,7 @@ def masked_fill(xp: Any, x: Array, mask: Mask, value: Any = 0) -> Array:
     return xp.where(mask, np.asarray(value, x.dtype), x)
 
 
-@elementwise(result="float", grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: g * 0))
+@elementwise(result="float", grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: zeros_as(g)))
 def copysign(xp: Any, x: Array, y: Array) -> Array:
     """|x| with the sign of y."""
     return xp.copysign(x, y)

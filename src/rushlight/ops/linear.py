@@ -328,6 +328,12 @@ def cast(xp: Any, x: Array, dtype: Any) -> Array:
     return xp_numpy.astype(x, dtype)
 
 
+@opaque(spec=lambda x: x, grad=(None,))
+def zeros_as(xp: Any, x: Array) -> Array:
+    """Zeros of the shape and dtype of `x`: the gradient of what does not change, also where `x` is infinite."""
+    return np.zeros(x.shape, x.dtype)
+
+
 @elementwise(grad=lambda g: conj(g))
 def conj(xp: Any, x: Array) -> Array:
     """Complex conjugate."""
@@ -525,7 +531,7 @@ def repeat_tiles(xp: Any, x: Array, times: Any, shape: Any) -> Array:
 @elementwise(
     name="CopyBackwards",
     result="promote",
-    grad=(lambda g: g * 0, lambda g: g),
+    grad=(lambda g: zeros_as(g), lambda g: g),
 )
 def copy_into(xp: Any, x: Array, src: Array) -> Array:
     """`src` broadcast to the shape of `x`: what `copy_` writes."""

@@ -75,7 +75,7 @@ def where(condition: Value, x: Value, y: Value) -> Value:
 def mean_square(x: Value, dim: int | None = None) -> Value:
     """Mean of the squares along `dim`, kept as size 1; over everything where `dim` is None."""
     if isinstance(x, (np.ndarray, np.generic)):
-        return np.mean(x * x, axis=dim, keepdims=dim is not None)
+        return np.mean(np.square(x), axis=dim, keepdims=dim is not None)
     if isinstance(x, Tensor):
         return (x * x).mean() if dim is None else (x * x).mean(dim, keepdim=True)
     return x.call("mean_square", dim)

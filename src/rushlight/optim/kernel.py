@@ -24,8 +24,18 @@ class Kernel:
     """
 
     __slots__ = (
-        "_last", "_outputs", "array_inputs", "base", "cells", "dtype", "program", "run", "scalar_inputs", "scalars", "scratch"
-    )  # fmt: skip
+        "_last",
+        "_outputs",
+        "array_inputs",
+        "base",
+        "cells",
+        "dtype",
+        "program",
+        "run",
+        "scalar_inputs",
+        "scalars",
+        "scratch",
+    )
 
     def __init__(self, program: Program, dtype: Any) -> None:
         self.program = program

@@ -37,7 +37,7 @@ class Scalar:
     non-zero hyper-parameters), which is all that rules may ask of it.
     """
 
-    __slots__ = ("source", "nonzero")
+    __slots__ = ("nonzero", "source")
 
     def __init__(self, source: str, nonzero: bool | None = None) -> None:
         self.source = source
@@ -66,7 +66,7 @@ def _scalar_source(x: Any) -> str:
 class Recorded:
     """An array that the program will hold: the result of `call` number `index`, or an input (negative index)."""
 
-    __slots__ = ("recorder", "index")
+    __slots__ = ("index", "recorder")
     __array_ufunc__ = None
 
     def __init__(self, recorder: Recorder, index: int) -> None:
@@ -104,6 +104,7 @@ def _install_operators() -> None:
 
 
 _install_operators()
+
 
 def _compare(self: Any, other: Any) -> Any:
     raise NotRecordable("a comparison")
@@ -273,11 +274,15 @@ def _assemble(
     constants: dict[str, int] = {}
     lines = _place(calls, buffers, targets, constants)
     body = lines + _copies(targets, buffers)
-    storage_count = max((int(word[1:]) + 1 for line in lines for word in _words(line) if _is_temporary(word)), default=0)
+    storage_count = max(
+        (int(word[1:]) + 1 for line in lines for word in _words(line) if _is_temporary(word)), default=0
+    )
     names = ["p", "g", *(f"a_{name}" for name in arrays), *(f"t{i}" for i in range(storage_count))]
     array_source = f"def run({', '.join(names)}):\n" + "".join(f"    {line}\n" for line in body or ["pass"])
     tuple_source = "".join(f"{source}, " for source in [*constants, *outputs])
-    scalar_source = f"def scalars({', '.join(['h', *(f's_{name}' for name in scalars)])}):\n    return ({tuple_source})\n"
+    scalar_source = (
+        f"def scalars({', '.join(['h', *(f's_{name}' for name in scalars)])}):\n    return ({tuple_source})\n"
+    )
     return Program(scalars, arrays, len(constants), storage_count, scalar_source, array_source)
 
 
@@ -289,9 +294,7 @@ def _is_temporary(word: str) -> bool:
     return word[0] == "t" and word[1:].isdigit()
 
 
-def _place(
-    calls: list[Call], buffers: dict[int, str], targets: dict[int, int], constants: dict[str, int]
-) -> list[str]:
+def _place(calls: list[Call], buffers: dict[int, str], targets: dict[int, int], constants: dict[str, int]) -> list[str]:
     """Give every value an array: its target if the target's old value is no longer needed, else scratch."""
     last_use = {x: i for i, call in enumerate(calls) for x in call.operands if isinstance(x, int)}
     last_use.update((value, len(calls)) for value in targets.values())
@@ -316,7 +319,9 @@ def _place(
 
 def _copies(targets: dict[int, int], buffers: dict[int, str]) -> list[str]:
     """Copies for results that could not be computed in their target; a source is read before it is overwritten."""
-    pending = {buffers[target]: buffers[value] for target, value in targets.items() if buffers[target] != buffers[value]}
+    pending = {
+        buffers[target]: buffers[value] for target, value in targets.items() if buffers[target] != buffers[value]
+    }
     lines = []
     while pending:
         ready = [target for target in pending if target not in pending.values()]

@@ -84,9 +84,7 @@ class RAdam(Optimizer):
         length = longest - 2 * step * beta2**step / correction
         # Below 5 the rectification is not used; 5 keeps its square root real there.
         usable = maximum(length, 5.0)
-        rectified = sqrt(
-            (usable - 4) * (usable - 2) * longest / ((longest - 4) * (longest - 2) * usable)
-        )
+        rectified = sqrt((usable - 4) * (usable - 2) * longest / ((longest - 4) * (longest - 2) * usable))
         adaptive = sqrt(correction) / (sqrt(square) + group["eps"])
         factor = where(length > 5.0, adaptive * rectified, 1.0)
         p = p - mean / (1 - beta1**step) * lr * factor

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.tensor import Tensor
 
-
-def elements(grad: Tensor) -> tuple[tuple[Any, ...], Any]:
+def elements(grad: Any) -> tuple[tuple[Any, ...], Any]:
     """Index arrays and values of a sparse gradient, each place once: `dense[index]` lines up with the values."""
     merged = grad.coalesce()
     return tuple(merged.indices()._data), merged.values()._data

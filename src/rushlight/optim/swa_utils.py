@@ -144,7 +144,9 @@ class AveragedModel(Module):
         """Take the present weights of `model` into the average."""
         pairs = [
             (mean.detach(), value.detach().to(mean.device))
-            for mean, value in zip(_weights(self.module, self.use_buffers), _weights(model, self.use_buffers), strict=False)
+            for mean, value in zip(
+                _weights(self.module, self.use_buffers), _weights(model, self.use_buffers), strict=False
+            )
         ]
         if self.n_averaged == 0:
             for mean, value in pairs:

@@ -161,7 +161,7 @@ def _mark_stale(t: Any) -> None:
 
 def check_no_overlap(x: Any) -> None:
     """Raise where two elements of `x` are the same memory."""
-    if 0 in x.strides and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
+    if 0 in x.strides and x.size and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
         raise InplaceError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."

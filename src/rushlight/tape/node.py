@@ -149,7 +149,8 @@ def revive(data: Any, node: Any, version: Any) -> Any:
     if data is None or isinstance(data, (int, float, bool, complex)):
         return data
     t = wrap(data)
-    t._node = node
+    # integer results (indices) are kept too, but have no gradient
+    t._node = node if data.dtype.kind in "fcV" else None
     t._counter = version if version is not None else [0]
     return t
 

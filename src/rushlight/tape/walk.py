@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends import numpy as xp_numpy
 from rushlight.errors import ShapeError, explain
 from rushlight.modes import state
 from rushlight.tape.node import AccumulateGrad, Port
@@ -92,29 +93,28 @@ class _Walk:
         release = not self.retain
         for node, g in seeds:
             self.add(node, g.view() if type(g) is ndarray else g)
-        ready = [n for n in dict.fromkeys(n for n, _ in seeds) if waiting[n] == 0]
+        ready = [n for n in dict.fromkeys([n for n, _ in seeds]) if waiting[n] == 0]
+        owned = self.owned
         while ready:
             node = ready.pop()
             g = grads.pop(node, None)
-            if self.owned:
-                self.owned.discard(id(g))
+            if owned:
+                owned.discard(id(g))
             edges = node.edges
-            results: Sequence[Any] = ()
-            if g is not None:
-                if plain and node.ordinary and node.hooks is None and type(g) is not list:
-                    results = node.pull(g)
-                    if release and node.versions:
-                        node.saved = None
-                    elif release:
-                        node.release()
-                else:
-                    results = self.visit(node, g)
-            for i, edge in enumerate(edges):
+            if g is None:
+                results: Sequence[Any] = (None,) * len(edges)
+            elif plain and node.ordinary and node.hooks is None and type(g) is not list:
+                results = node.pull(g)
+                if release:
+                    node.release()
+            else:
+                results = self.visit(node, g) or (None,) * len(edges)
+            shared = len(edges) > 1 and type(g) is ndarray
+            for edge, r in zip(edges, results, strict=True):
                 if edge is None:
                     continue
-                r = results[i] if results else None
                 if r is not None:
-                    if r is g and len(edges) > 1 and type(g) is ndarray:
+                    if shared and r is g:
                         r = g.view()  # several receivers: having a base tells them that it is not theirs
                     if edge in grads or type(node) is Port:
                         self.add(edge, r, node)
@@ -122,7 +122,7 @@ class _Walk:
                         grads[edge] = r
                 left = waiting[edge] - 1
                 waiting[edge] = left
-                if left == 0:
+                if not left:
                     ready.append(edge)
 
     def add(self, edge: Any, g: Any, source: Any = None) -> None:

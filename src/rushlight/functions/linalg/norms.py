@@ -19,7 +19,6 @@ from rushlight.ops import decomp, reduce, spectral
 from rushlight.ops.decomp import type_name
 from rushlight.ops.linear import unsqueeze
 from rushlight.spec import Spec
-from rushlight.tape import Variable
 
 Dims = tuple[int, ...]
 
@@ -94,7 +93,7 @@ def vector_norm(
     x = _checked_dtype(tensor_argument(x, "linalg_vector_norm", "x"), dtype, "linalg.vector_norm")
     if isinstance(ord, str):
         raise TypeError(f"linalg_vector_norm(): argument 'ord' (position 2) must be Number, not {type(ord).__name__}")
-    order = float(ord._data) if isinstance(ord, Variable) else float(ord)
+    order = float(getattr(ord, "_data", ord))
     dims = _dims(dim)
     dims = None if dims == () else dims
     shape = x._data.shape
@@ -245,7 +244,7 @@ def matrix_rank(
     if not sizes.shape[-1]:
         ranks = np.zeros(x.shape[:-2], np.int64)
     else:
-        limits = [v._data if isinstance(v, Variable) else v for v in (atol, rtol)]
+        limits = [getattr(v, "_data", v) for v in (atol, rtol)]
         bound = spectral.tolerance(sizes, x.shape[-2:], x.dtype, *limits)
         ranks = np.asarray((sizes > np.asarray(bound)[..., None]).sum(-1), np.int64)
     return takes_out(constant)(ranks, out=out)

@@ -14,7 +14,6 @@ from rushlight.functions.shape import movedim, reshape
 from rushlight.ops import decomp as ops
 from rushlight.ops import spectral
 from rushlight.ops.linear import getitem_slice, unsqueeze
-from rushlight.tape import Variable
 
 inv_ex_type = pair("linalg_inv_ex", "inverse info")
 slogdet_type = pair("linalg_slogdet", "sign logabsdet")
@@ -66,7 +65,7 @@ def det(A: Any) -> Any:
     Examples
     --------
     >>> torch.linalg.det(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    tensor(-2.0000)
+    tensor(-2.)
     """
     return ops.det(tensor_argument(A, "linalg_det"))
 
@@ -191,7 +190,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
 
 
 def _number(value: Any) -> Any:
-    return value._data if isinstance(value, Variable) else value
+    return getattr(value, "_data", value)
 
 
 def pinv(

@@ -123,7 +123,7 @@ def _shared_heads(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
     heads, k_heads, v_heads = (x._data.shape[-3] for x in (query, key, value))
     if heads % max(k_heads, 1) or heads % max(v_heads, 1) or not k_heads or not v_heads:
         raise explain(
-            ShapeError("Number of heads in key and value must divide the number of heads in query"),
+            ShapeError("Number of heads in key and value must divide the number of heads in "),
             received=f"{heads} query heads, {k_heads} key heads, {v_heads} value heads",
         )
     return repeat_interleave(key, heads // k_heads, -3), repeat_interleave(value, heads // v_heads, -3)
@@ -140,7 +140,7 @@ def _same_batch(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
 
 
 def _check_mask(mask: Any, scores: tuple[int, ...]) -> None:
-    shape = broadcast_shapes(tuple(mask._data.shape), scores)
+    shape = broadcast_shapes(scores, tuple(mask._data.shape))
     if shape != scores:
         raise explain(
             ShapeError(f"The size of the attention mask {list(mask._data.shape)} does not broadcast to {list(scores)}"),

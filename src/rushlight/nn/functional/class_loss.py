@@ -59,7 +59,7 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
         raise ValueError("Expected 1 or more dimensions (got 0)")
     if len(x) != 1 and y and x[0] != y[0]:
         raise explain(
-            ShapeError(f"Expected input batch_size ({x[0]}) to match target batch_size ({y[0]})."), **rows,
+            ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size ({y[0]})."), **rows,
             fix="scores have shape [batch, classes], labels [batch]",
         )  # fmt: skip
     if len(x) <= 2:
@@ -70,7 +70,7 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
             )  # fmt: skip
         if len(x) == 1 and y and y[0] != 1:
             raise explain(
-                ShapeError(f"For 1D input, 1D target must have size 1, but got target size: {y[0]}"), **rows
+                ValueError(f"For 1D input, 1D target must have size 1, but got target size: {y[0]}"), **rows
             )  # fmt: skip
         if len(x) == 2 and not y and x[0] != 1:
             raise explain(ShapeError(f"size mismatch (got input: {list(x)}, target: {list(y)})"), **rows)

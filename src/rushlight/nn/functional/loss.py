@@ -150,7 +150,7 @@ def binary_cross_entropy(
     reduction = checked_reduction(reduction, size_average, reduce)
     if target.size() != input.size():
         raise explain(
-            ShapeError(
+            ValueError(
                 f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. "
                 "Please ensure they have the same size."
             ),
@@ -207,7 +207,7 @@ def binary_cross_entropy_with_logits(
     reduction = checked_reduction(reduction, size_average, reduce)
     if target.size() != input.size():
         raise explain(
-            ShapeError(f"Target size ({target.size()}) must be the same as input size ({input.size()})"),
+            ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})"),
             expected=tuple(input.shape),
             received=tuple(target.shape),
             fix=_same_count_fix(input, target),
@@ -222,9 +222,10 @@ def binary_cross_entropy_with_logits(
         wanted = result_dtype((input, target)).np
         input = input if x.dtype == wanted else cast(input, wanted)
         target = target if y.dtype == wanted else cast(target, wanted)
-    for factor in (weight, pos_weight):
-        if factor is not None:
-            broadcast_shapes(tuple(factor.shape), tuple(x.shape))
+    if weight is not None:
+        broadcast_shapes(tuple(x.shape), tuple(weight.shape))
+    if pos_weight is not None:
+        broadcast_shapes(tuple(pos_weight.shape), tuple(x.shape))
     return record(ops.bce_with_logits, (input, target, weight, pos_weight), {"reduction": reduction})
 
 

@@ -213,7 +213,9 @@ class GroupwiseLR(LRScheduler):
         """The rates for `last_epoch`, from the present ones."""
         self._warn_if_called_directly()
         groups = self.optimizer.param_groups
-        return [self._next(i, group["lr"], base) for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True))]
+        return [
+            self._next(i, group["lr"], base) for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True))
+        ]
 
     def _next(self, i: int, rate: Rate, base: Rate) -> Rate:
         """The rate of group `i` at `last_epoch`, from its present and its initial rate."""

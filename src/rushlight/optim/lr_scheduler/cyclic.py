@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from rushlight.errors import explain
 from rushlight.optim.lr_scheduler.base import (
@@ -48,7 +48,7 @@ class CyclicLR(LRScheduler):
     .. [1] L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2015.
     """
 
-    _SCALES: dict[str, tuple[str, Callable[[float, float], float]]] = {
+    _SCALES: ClassVar[dict[str, tuple[str, Callable[[float, float], float]]]] = {
         "triangular": ("cycle", lambda gamma, x: 1.0),
         "triangular2": ("cycle", lambda gamma, x: 1 / (2.0 ** (x - 1))),
         "exp_range": ("iterations", lambda gamma, x: gamma**x),
@@ -283,8 +283,7 @@ class OneCycleLR(LRScheduler):
         if self.last_epoch > self.total_steps:
             raise explain(
                 ValueError(
-                    f"Tried to step {self.last_epoch} times. "
-                    f"The specified number of total steps is {self.total_steps}"
+                    f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}"
                 ),
                 fix="total_steps counts every scheduler.step(): epochs * len(loader)",
             )

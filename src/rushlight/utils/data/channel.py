@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.tensor import Tensor, wrap
+from rushlight.tape import wrap
+from rushlight.tensor import Tensor
 
 ALIGNMENT = 64
 CAN_SHARE = hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
@@ -40,7 +41,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         if value.requires_grad and not value.is_leaf:
             raise RuntimeError(NON_LEAF)
-        data = np.ascontiguousarray(value._data)
+        data: Any = np.ascontiguousarray(value._data)
         raw = pickle.PickleBuffer(data.reshape(-1).view(np.uint8))
         return _tensor, (raw, data.dtype, value._data.shape, value.requires_grad)
 

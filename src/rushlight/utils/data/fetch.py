@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.tensor import Tensor, wrap
+from rushlight.tape import wrap
+from rushlight.tensor import Tensor
 from rushlight.utils.data.collate import default_collate
 from rushlight.utils.data.dataset import Subset, TensorDataset
 
@@ -31,9 +32,7 @@ def map_fetcher(dataset: Any, is_batched: bool, collate_fn: Callable[[Any], Any]
     return fetch
 
 
-def iterable_fetcher(
-    dataset: Any, is_batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool
-) -> Fetch:
+def iterable_fetcher(dataset: Any, is_batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetch:
     """Fetch from a stream; an index says only how many samples a batch has. Raises StopIteration at the end."""
     stream = iter(dataset)
     has_ended = False

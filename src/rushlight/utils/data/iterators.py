@@ -35,8 +35,13 @@ class BaseIterator:
         self.num_yielded = 0
         self.is_finished = False
         self._note_start()
+        self.is_restarted = False
         self.indices = iter(loader._index_sampler)
-        self.base_seed = draw_seed(loader.generator)
+        if resume is not None and resume["is_restarted"]:
+            # Persistent workers were seeded in an earlier epoch; this one began without that draw.
+            self.base_seed: int = resume["base_seed"]
+        else:
+            self.base_seed = draw_seed(loader.generator)
 
     def _note_start(self) -> None:
         self.start = random_state.capture()
@@ -82,6 +87,8 @@ class BaseIterator:
         return {
             "num_yielded": self.num_yielded,
             "num_workers": self.loader.num_workers,
+            "base_seed": self.base_seed,
+            "is_restarted": self.is_restarted,
             "start": random_state.portable(self.start),
             "start_of_generator": self.start_of_generator,
         }
@@ -143,6 +150,7 @@ class ParallelIterator(BaseIterator):
     def restart(self) -> None:
         """Begin the next pass with the same workers."""
         self.epoch += 1
+        self.is_restarted = True
         self.resume = None
         self.num_yielded = 0
         self.is_finished = False

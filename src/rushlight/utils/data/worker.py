@@ -247,4 +247,3 @@ class _Loop:
             return "end", None
         except Exception:
             return "error", Failure(self.where)
-

@@ -43,8 +43,8 @@ class Worker:
             raise
         finally:
             theirs.close()
-        _open_connections.add(ours)
         self.channel = Channel(ours, job.in_flight)
+        _open_connections.update(end for end in (ours, self.channel.socket) if end is not None)
         self.stack_file: int | None = None
         self.has_reported = False
 
