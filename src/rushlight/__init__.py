@@ -5,6 +5,7 @@ from rushlight.functions.shape import adjoint, as_strided, atleast_1d, atleast_2
 from rushlight.functions.reduce import all, amax, amin, aminmax, any, argmax, argmin, argsort, bincount, bucketize, corrcoef, count_nonzero, cov, cummax, cummin, cumprod, cumsum, diff, dist,  histc, histogram, isin, kthvalue, logcumsumexp, max, mean, median, min, mode, msort, nanmean, nanmedian, nansum, norm, prod, quantile, searchsorted, sort, std, std_mean, sum, topk, trace, unique, unique_consecutive, var, var_mean
 from rushlight.functions.matrix import addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, chain_matmul, cross, dot, einsum, ger, inner, kron, matmul, mm, mv, outer, tensordot, vdot
 from rushlight.functions.special import i0, igamma, igammac, logit, mvlgamma, polygamma, sinc
+from rushlight.functions.spectrogram import istft, stft
 from rushlight.functions.linalg.legacy import cholesky, cholesky_inverse, cholesky_solve, det, geqrf, inverse, logdet, lu, lu_solve, matrix_exp, matrix_power, orgqr, ormqr, pinverse, qr, slogdet, svd, triangular_solve, lu_unpack
 from rushlight.functions.indexing import argwhere, gather, index_add, index_copy, index_fill, index_put, index_put_, index_select, masked_scatter, masked_select, nonzero, scatter, scatter_add, scatter_reduce, take, take_along_dim
 from rushlight.functions.new import diagonal_scatter, narrow_copy, renorm, resize_as_, select_scatter, slice_scatter

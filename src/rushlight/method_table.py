@@ -12,6 +12,7 @@ from rushlight.functions import random as D
 from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
 from rushlight.functions import special as F
+from rushlight.functions import spectrogram as G
 from rushlight.functions.linalg import legacy as L
 from rushlight.ops import elementwise as E
 
@@ -290,6 +291,8 @@ class Methods:
     pinverse = L.pinverse
     qr = L.qr
     slogdet = L.slogdet
+    stft = G.stft
+    istft = G.istft
     svd = L.svd
     triangular_solve = L.triangular_solve
 

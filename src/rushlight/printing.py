@@ -80,7 +80,7 @@ def printoptions(**options: Any) -> Iterator[None]:
 
     Examples
     --------
-    >>> with torch.printoptions(sci_mode=True):
+    >>> with torch.printing.printoptions(sci_mode=True):
     ...     print(torch.tensor([1.0, 2.0]))
     tensor([1.0000e+00, 2.0000e+00])
     """

@@ -461,8 +461,12 @@ class Tensor(Methods, Variable):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         node = self.grad_fn
+        name = type(self).__name__
         return tensor_repr(
-            self._data, requires_grad=self.requires_grad, grad_fn=None if node is None else node.name(), device=None
+            self._data,
+            requires_grad=self.requires_grad,
+            grad_fn=None if node is None else node.name(),
+            prefix="tensor(" if name in ("Tensor", "Parameter", "Buffer") else f"{name}(",
         )
 
     def __format__(self, spec: str) -> str:

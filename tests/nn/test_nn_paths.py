@@ -60,7 +60,14 @@ def test_both_paths_give_the_same_class() -> None:
 def test_helpers_of_modules_utils_agree_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
         u = torch.nn.modules.utils
-        log(u._pair(3), u._pair((1, 2)), u._triple(0), u._single("ab"), u._ntuple(5)(1), u._reverse_repeat_tuple((1, 2), 2))
+        log(
+            u._pair(3),
+            u._pair((1, 2)),
+            u._triple(0),
+            u._single("ab"),
+            u._ntuple(5)(1),
+            u._reverse_repeat_tuple((1, 2), 2),
+        )
         log(u._list_with_default([None, 3], [7, 8, 9]), lambda: u._list_with_default([None, 3], [7]))
         state = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Linear(1, 1))).state_dict()
         u.consume_prefix_in_state_dict_if_present(state, "module.")
@@ -73,7 +80,10 @@ def test_gradients_of_convolutions_agree_with_pytorch() -> None:
     def scenario(torch: Any, log: Log) -> None:
         grad = importlib.import_module(f"{torch.__name__}.nn.grad")
         x, w, g = torch.arange(18.0).reshape(1, 2, 9), torch.arange(12.0).reshape(3, 2, 2), torch.ones(1, 3, 5)
-        log(grad.conv1d_input(x.shape, w, g, stride=2, padding=1), grad.conv1d_weight(x, w.shape, g, stride=2, padding=1))
+        log(
+            grad.conv1d_input(x.shape, w, g, stride=2, padding=1),
+            grad.conv1d_weight(x, w.shape, g, stride=2, padding=1),
+        )
         x, w, g = torch.arange(32.0).reshape(1, 2, 4, 4), torch.ones(3, 2, 2, 2), torch.ones(1, 3, 3, 3)
         log(grad.conv2d_input(x.shape, w, g), grad.conv2d_weight(x, w.shape, g))
         x, w, g = torch.ones(1, 1, 3, 3, 3), torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2)

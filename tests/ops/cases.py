@@ -205,9 +205,9 @@ case("take_along", lambda torch, x, i, dim: x.gather(dim, i), s((3, 4), ((3, 5),
 case("place_along", lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x), s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1))
 case("scatter_add_zeros", lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x), s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1))
 _PERMUTED = np.array([[2, 0, 1, 0], [0, 1, 2, 1]])
-case("scatter", lambda torch, x, i, src, dim: x.scatter(dim, torch.as_tensor(i), src), s((3, 4), _PERMUTED, (3, 4), dim=0))
+case("scatter", lambda torch, x, i, src, dim: x.scatter(dim, torch.as_tensor(i), src), s((3, 4), _PERMUTED, (2, 4), dim=0))
 case("scatter_fill", lambda torch, x, i, dim, value: x.scatter(dim, torch.as_tensor(i), value), s((3, 4), _PERMUTED, dim=0, value=1.5))
-case("scatter_add", lambda torch, x, i, src, dim: x.scatter_add(dim, i, src), s((3, 4), ((2, 4), "index"), (3, 4), dim=0))
+case("scatter_add", lambda torch, x, i, src, dim: x.scatter_add(dim, i, src), s((3, 4), ((2, 4), "index"), (2, 4), dim=0))
 case("scatter_reduce", lambda torch, x, i, src, dim, reduce, include_self: x.scatter_reduce(dim, i, src, reduce, include_self=include_self),
      *(s((3, 4), ((2, 4), "index"), (3, 4), dim=0, reduce=r, include_self=k) for r in ("sum", "prod", "mean", "amax", "amin") for k in (True, False)), grad=False)  # fmt: skip
 case("index_select", lambda torch, x, i, dim: x.index_select(dim, i), s((3, 4), ((5,), "index"), dim=0), s((4, 3), ((5,), "index"), dim=1))

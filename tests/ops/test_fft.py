@@ -48,7 +48,7 @@ norms = st.sampled_from([None, "backward", "ortho", "forward"])
     name=st.sampled_from(ONE), shape=st.lists(st.integers(2, 6), min_size=1, max_size=3).map(tuple),
     n=st.none() | st.integers(1, 9), norm=norms, is_complex=st.booleans(), data=st.data(), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_one_dim(name: str, shape: Any, n: Any, norm: Any, is_complex: bool, data: Any, seed: int) -> None:
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     both(name, draw(seed, shape, is_complex and name not in NEEDS_REAL), seed, n=n, dim=dim, norm=norm)
@@ -58,7 +58,7 @@ def test_one_dim(name: str, shape: Any, n: Any, norm: Any, is_complex: bool, dat
     name=st.sampled_from(MANY), shape=st.lists(st.integers(2, 5), min_size=2, max_size=3).map(tuple), norm=norms,
     is_complex=st.booleans(), data=st.data(), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_several_dims(name: str, shape: Any, norm: Any, is_complex: bool, data: Any, seed: int) -> None:
     count = 2 if name.endswith("2") else data.draw(st.integers(1, len(shape)))
     kwargs: dict[str, Any] = {"norm": norm}
@@ -96,6 +96,37 @@ def test_float32_integers_and_out() -> None:
     assert rushlight.fft.fft2(rushlight.ones(2, 2) > 0)[0, 0].item() == 4
     out = rushlight.empty(8, dtype=rushlight.complex64)
     assert rushlight.fft.fft(x, out=out) is out and out[0].item() == 28
+
+
+STFT: dict[str, dict[str, Any]] = {
+    "plain": {"n_fft": 16},
+    "hop": {"n_fft": 16, "hop_length": 5, "window": "hann"},
+    "short window": {"n_fft": 16, "win_length": 10, "window": "hann", "normalized": True},
+    "two sided": {"n_fft": 15, "onesided": False, "pad_mode": "constant"},
+    "not centred": {"n_fft": 16, "center": False, "window": "hamming"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:A window was not provided")
+@pytest.mark.parametrize("name", STFT)
+def test_short_time_transform_and_inverse(name: str) -> None:
+    x = draw(0, (2, 60), False)
+    results = []
+    for t in (rushlight, torch):
+        options = dict(STFT[name])
+        kind = options.pop("window", None)
+        window = t.ones(options.get("win_length", options["n_fft"]), dtype=t.float64)
+        if kind:
+            window = getattr(t, f"{kind}_window")(window.numel(), dtype=t.float64)
+        leaf = t.from_numpy(x).requires_grad_()
+        spectrum = t.stft(leaf, window=window, return_complex=True, **options)
+        options.pop("pad_mode", None)
+        back = t.istft(spectrum, window=window, **options)
+        (spectrum.abs().pow(3).sum() + (back**2).sum()).backward()
+        results.append([spectrum.detach().numpy(), back.detach().numpy(), leaf.grad.numpy()])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert tuple(rushlight.stft(rushlight.ones(60), 16, return_complex=False).shape) == (9, 16, 2)
 
 
 ERRORS: dict[str, Callable[[Any], Any]] = {

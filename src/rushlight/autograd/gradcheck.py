@@ -76,43 +76,44 @@ def _compare(
     func: Callable[..., Any], given: Sequence[Any], checked: Sequence[Any], number: int, out: Any, eps: float, atol: float, rtol: float
 ) -> None:
     for i, x in enumerate(checked):
-        numerical = _numerical(func, given, x, number, eps)
-        analytical = _analytical(func, given, x, number, out)
-        if not np.allclose(analytical, numerical, rtol, atol):
-            raise GradcheckError(
-                f"Jacobian mismatch for output {number} with respect to input {i},\n"
-                f"numerical:{wrap(numerical)!r}\nanalytical:{wrap(analytical)!r}\n"
-            )
+        for unit in (1, 1j) if out._data.dtype.kind == "c" else (1,):
+            numerical = _numerical(func, given, x, number, eps, unit)
+            analytical = _analytical(x, out, unit)
+            if not np.allclose(analytical, numerical.reshape(analytical.shape), rtol, atol):
+                raise GradcheckError(
+                    f"Jacobian mismatch for output {number} with respect to input {i},\n"
+                    f"numerical:{wrap(numerical)!r}\nanalytical:{wrap(analytical)!r}\n"
+                )
 
 
 def _outputs(func: Callable[..., Any], given: Sequence[Any], number: int) -> Any:
     return _differentiable(_run(func, given))[number]._data.copy()
 
 
-def _numerical(func: Callable[..., Any], given: Sequence[Any], x: Any, number: int, eps: float) -> Any:
-    """d out / d x by central differences: a row per element of x. A complex x gives d/d re and i d/d im."""
+def _numerical(func: Callable[..., Any], given: Sequence[Any], x: Any, number: int, eps: float, unit: complex) -> Any:
+    """Central differences of Re(conj(unit) * out): a row per element of x, d/d re + i d/d im of a complex one."""
     memory = x._data
-    columns = []
+    rows = []
     for at in np.ndindex(memory.shape):
         kept = memory[at]
-        column: Any = 0
-        for unit in (1, 1j) if memory.dtype.kind == "c" else (1,):
-            memory[at] = kept + eps * unit
+        row: Any = 0
+        for step in (1, 1j) if memory.dtype.kind == "c" else (1,):
+            memory[at] = kept + eps * step
             up = _outputs(func, given, number)
-            memory[at] = kept - eps * unit
+            memory[at] = kept - eps * step
             down = _outputs(func, given, number)
             memory[at] = kept
-            part = (up - down) / (2 * eps)
-            column = column + (np.conj(part) * unit if memory.dtype.kind == "c" else part)
-        columns.append(np.asarray(column).reshape(-1))
-    return np.stack(columns) if columns else np.zeros((0, 0))
+            row = row + np.real(np.conj(unit) * (up - down)) / (2 * eps) * step
+        rows.append(np.asarray(row).reshape(-1))
+    return np.stack(rows) if rows else np.zeros(0)
 
 
-def _analytical(func: Callable[..., Any], given: Sequence[Any], x: Any, number: int, out: Any) -> Any:
+def _analytical(x: Any, out: Any, unit: complex) -> Any:
+    """The gradient for `unit` at each element of the output: a row per element of x."""
     columns = []
     for at in np.ndindex(out._data.shape):
         one = np.zeros(out._data.shape, out._data.dtype)
-        one[at] = 1
+        one[at] = unit
         (g,) = grad([out], [x], [wrap(one)], True, False, True, True)
         columns.append(np.zeros(x._data.size, x._data.dtype) if g is None else g._data.reshape(-1).copy())
     return np.stack(columns, 1) if columns else np.zeros((x._data.size, 0))

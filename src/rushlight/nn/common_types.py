@@ -1,12 +1,11 @@
 """Names of argument types that model code imports for its annotations."""
 
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from rushlight.tensor import Tensor
 
 T = TypeVar("T")
 
-# `Union`, not `|`: the names are subscripted, as in `_scalar_or_tuple_2_t[float]`.
 _scalar_or_tuple_any_t = Union[T, tuple[T, ...]]
 _scalar_or_tuple_1_t = Union[T, tuple[T]]
 _scalar_or_tuple_2_t = Union[T, tuple[T, T]]

@@ -246,9 +246,7 @@ class ModuleList(Module):
     def extend(self, modules: Iterable[Any]) -> Self:
         """Add all of `modules` at the end; return self."""
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}"
-            )
+            raise TypeError(f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}")
         for module in list(modules):
             self.append(module)
         return self

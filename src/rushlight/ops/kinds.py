@@ -15,7 +15,7 @@ import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
 from rushlight.dtypes import bool_, dtype, from_np, get_default_dtype, int64, promote_types
-from rushlight.layout import broadcast_shapes, wrap_dim, wrap_dims
+from rushlight.layout import broadcast_shapes, contiguous_strides, wrap_dim, wrap_dims
 from rushlight.spec import Spec, spec_of
 
 Array = Any
@@ -277,7 +277,17 @@ class Reduction(Op):
 
 
 class View(Op):
-    """Shows the same memory with another layout. The body maps an array to an array that shares its memory."""
+    """Shows the same memory with another layout. The body maps an array to an array that shares its memory.
+
+    It never reads an element, so its shape rule is the body itself, run on an array without memory.
+    """
+
+    def spec(self, specs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        s = specs[0]
+        strides = tuple(k * s.dtype.itemsize for k in contiguous_strides(s.shape))
+        phantom = np.lib.stride_tricks.as_strided(np.empty(1, s.dtype), s.shape, strides)
+        out = self.eager((phantom,), params)
+        return tuple(Spec(o.shape, o.dtype) for o in out) if isinstance(out, tuple) else Spec(out.shape, out.dtype)
 
 
 class Composite(Op):

@@ -8,7 +8,7 @@ import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
 from rushlight.errors import ShapeError, explain
-from rushlight.layout import contiguous_strides, infer_size, view_strides, wrap_dim
+from rushlight.layout import infer_size, view_strides, wrap_dim
 from rushlight.ops.kinds import OPS, Array, Arrays, composite, elementwise, opaque, reduction, sum_to_shape, view
 from rushlight.spec import Spec, spec_of
 
@@ -126,8 +126,10 @@ def reshape(x: Array, shape: Ints = ()) -> Array:
         return x.reshape(shape)
     spec = spec_of(x)
     shape = infer_size(shape, int(np.prod(spec.shape)))
-    strides = x.stride() if hasattr(x, "stride") else contiguous_strides(spec.shape)
-    if view_strides(spec.shape, strides, shape) is None:
+    data = getattr(x, "_data", x)
+    if type(data) is not np.ndarray:
+        return unsafe_view(x, shape)  # a traced value has no strides
+    if view_strides(spec.shape, tuple(s // data.itemsize for s in data.strides), shape) is None:
         return unsafe_view(copy(x), shape)
     return view_as(x, shape)
 

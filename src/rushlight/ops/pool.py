@@ -35,10 +35,10 @@ def pooled_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation:
 def _check_window(x: Spec, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Ints:
     """The number of windows in each dim, or PyTorch's errors."""
     n = len(kernel)
-    if min(kernel) <= 0:
-        raise ShapeError(f"kernel size should be greater than zero, but got {_named('k', kernel)}")
     if min(stride) <= 0:
         raise ShapeError("stride should not be zero")
+    if min(kernel) <= 0:
+        raise ShapeError(f"kernel size should be greater than zero, but got {_named('k', kernel)}")
     if min(dilation) <= 0:
         raise ShapeError(f"dilation should be greater than zero, but got {_named('dilation', dilation)}")
     for k, p, d in zip(kernel, padding, dilation, strict=True):
@@ -147,7 +147,7 @@ def _average_spec(
     x: Spec, kernel: Ints, stride: Ints, padding: Ints, ceil_mode: bool, count_include_pad: bool, divisor: int | None
 ) -> Spec:
     if divisor == 0:
-        raise ValueError("divisor must be not zero")
+        raise RuntimeError("divisor must be not zero")
     made = _check_window(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
     return Spec((*x.shape[: x.ndim - len(kernel)], *made), x.dtype)
 

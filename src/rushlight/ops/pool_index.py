@@ -141,7 +141,7 @@ adaptive_max_pool2d = _declare_adaptive_max_pool(2)
 adaptive_max_pool3d = _declare_adaptive_max_pool(3)
 
 
-def fractional_starts(sample: float, n: int, count: int, kernel: int) -> list[int]:
+def fractional_starts(sample: float, n: int, count: int, kernel: int, real: Any = np.float64) -> list[int]:
     """Where the windows of fractional pooling start: a random sequence of steps of two neighbouring lengths [1]_.
 
     References
@@ -150,9 +150,10 @@ def fractional_starts(sample: float, n: int, count: int, kernel: int) -> list[in
     """
     if count < 2:
         return [n - kernel] * count
-    alpha = (n - kernel) / (count - 1)
-    first = int(sample * alpha)
-    return [int((i + sample) * alpha) - first for i in range(count - 1)] + [n - kernel]
+    alpha = real(n - kernel) / real(count - 1)
+    draw = real(sample)
+    first = int(draw * alpha)
+    return [int((real(i) + draw) * alpha) - first for i in range(count - 1)] + [n - kernel]
 
 
 def _fractional_spec(x: Spec, samples: Spec, kernel: Ints, output_size: Ints) -> tuple[Spec, Spec]:
@@ -168,14 +169,15 @@ def _declare_fractional(n: int) -> Opaque:
     def fractional_max_pool(xp: Any, x: Array, samples: Array, kernel: Ints, output_size: Ints) -> tuple[Array, Array]:
         lead, size = x.shape[: x.ndim - n], x.shape[x.ndim - n :]
         planes = x.reshape(-1, *size)
-        draws = samples.reshape(-1, n).astype(np.float64 if x.dtype == np.float64 else np.float32)
+        real = np.float64 if x.dtype == np.float64 else np.float32
+        # PyTorch's samples of planes start with the last dim, those of volumes with the first
+        draws = samples.reshape(-1, n)[:, :: 1 if n == 3 else -1]
         values = np.empty((len(planes), *output_size), x.dtype)
         index = np.empty(values.shape, np.int64)
         for i, plane in enumerate(planes):
             edges = []
             for dim in range(n):
-                # the samples are stored with the last dim first
-                starts = fractional_starts(float(draws[i, n - 1 - dim]), size[dim], output_size[dim], kernel[dim])
+                starts = fractional_starts(draws[i, dim], size[dim], output_size[dim], kernel[dim], real)
                 edges.append([(start, start + kernel[dim]) for start in starts])
             values[i], index[i] = _max_of_regions(plane, edges)
         return values.reshape(*lead, *output_size), index.reshape(*lead, *output_size)

@@ -13,6 +13,7 @@ from rushlight.optim.checks import check_lr
 from rushlight.optim.engine import numbers
 from rushlight.optim.line_search import strong_wolfe
 from rushlight.optim.optimizer import Optimizer, ParamsT
+from rushlight.optim.sparse_gradient import dense
 from rushlight.tape import bump, wrap
 from rushlight.tensor import Tensor
 
@@ -249,7 +250,7 @@ def _real_dtype(data: Any) -> Any:
 def _flat(p: Tensor, grad: Tensor | None) -> Any:
     if grad is None:
         return np.zeros(p._data.size * (2 if p.is_complex() else 1), _real_dtype(p._data))
-    data = grad.to_dense()._data if getattr(grad, "is_sparse", False) else grad._data
+    data = dense(grad) if getattr(grad, "is_sparse", False) else grad._data
     return np.ascontiguousarray(data).reshape(-1).view(_real_dtype(data))
 
 

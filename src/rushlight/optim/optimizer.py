@@ -85,7 +85,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
                     f"{step.__qualname__}: a step pre-hook must return None or a tuple of (new_args, new_kwargs), "
                     f"but got {changed}."
                 )
-            (_, *args), kwargs = changed  # type: ignore[assignment]
+            (_, *args), kwargs = changed
         self._in_step = True
         try:
             result = step(self, *args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rushlight.optim.checks import check, check_at_least_zero, check_fused, check_lr
 from rushlight.optim.optimizer import Group, Optimizer, ParamsT, State, Value
-from rushlight.optim.sparse_gradient import elements
+from rushlight.optim.sparse_gradient import dense, elements
 from rushlight.tape import bump
 from rushlight.tensor import Tensor
 
@@ -102,7 +102,7 @@ class SGD(Optimizer):
     def update_sparse(self, p: Tensor, grad: Tensor, group: Group, hyper: Group) -> None:
         """Without momentum and weight decay only the elements that `grad` names change."""
         if group["momentum"] or group["weight_decay"]:
-            self._engine.run_rule(p, grad.to_dense()._data, self.state.get(p, {}), hyper)
+            self._engine.run_rule(p, dense(grad), self.state.get(p, {}), hyper)
             return
         where, values = elements(grad)
         p._data[where] -= values * (-hyper["lr"] if hyper["maximize"] else hyper["lr"])

@@ -42,7 +42,8 @@ def get_ema_avg_fn(decay: float = 0.999) -> AverageOne:
 
     @no_grad()
     def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
-        return decay * averaged + (1 - decay) * current
+        mean: Tensor = decay * averaged + (1 - decay) * current
+        return mean
 
     return average
 
@@ -67,7 +68,8 @@ def get_swa_avg_fn() -> AverageOne:
 
     @no_grad()
     def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
-        return averaged + (current - averaged) / (count + 1)
+        mean: Tensor = averaged + (current - averaged) / (count + 1)
+        return mean
 
     return average
 

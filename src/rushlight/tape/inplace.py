@@ -111,7 +111,7 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
     if state.grad and op.differentiable and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
         kept = raw
         if op.keeps_input and op.keeps_input[0] and raw[0] is x:
-            kept = (x.copy(), *raw[1:])
+            kept = (x.copy() if type(x) is ndarray else x, *raw[1:])
             operands = (_detached_copy(t, kept[0]), *operands[1:])
         node = make_node(op, operands, kept, params, out)
     write(t, out)
@@ -161,7 +161,7 @@ def _mark_stale(t: Any) -> None:
 
 def check_no_overlap(x: Any) -> None:
     """Raise where two elements of `x` are the same memory."""
-    if 0 in x.strides and x.size and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
+    if type(x) is ndarray and 0 in x.strides and x.size and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
         raise InplaceError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."

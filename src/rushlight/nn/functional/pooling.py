@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rushlight.errors import ShapeError
 from rushlight.nn.functional.arguments import Ints, int_tuple, require_tensor
 from rushlight.ops import pool as P
+from rushlight.ops.conv import scalar_name
 from rushlight.ops.pool_index import max_unpool2d as unpool2d
 from rushlight.ops.pool_index import max_unpool3d as unpool3d
 from rushlight.tape import wrap
@@ -16,11 +19,10 @@ Size = int | tuple[int, ...]
 COUNTS = {1: "one int", 2: "two ints", 3: "three ints"}
 MAX_POOLS = {2: P.max_pool2d_with_codes, 3: P.max_pool3d_with_codes}
 AVG_POOLS = {2: P.avg_pool2d, 3: P.avg_pool3d}
-TYPE_NAMES = {"bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
 
 
 def _window_sizes(function: str, name: str, value: Any, n: int, text: str) -> Ints:
-    sizes = int_tuple(function, name, value, 2 if name == "kernel_size" else None)
+    sizes = int_tuple(function, name, value, 2 if name == "kernel_size" and "max" in function else None)
     if len(sizes) == 1:
         return sizes * n
     if len(sizes) != n:
@@ -30,8 +32,7 @@ def _window_sizes(function: str, name: str, value: Any, n: int, text: str) -> In
 
 def _check_kind(x: Tensor, kernel: str, refused: str) -> None:
     if x._data.dtype.kind in refused:
-        name = x._data.dtype.name
-        raise NotImplementedError(f"\"{kernel}\" not implemented for '{TYPE_NAMES.get(name, name.capitalize())}'")
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(x._data.dtype)}'")
 
 
 def _check_planes(function: str, x: Tensor, n: int) -> None:
@@ -63,8 +64,6 @@ def _max_pool(
     step = kernel if stride is None or stride == () or stride == [] else _window_sizes(function, "stride", stride, n, text)
     pads = _window_sizes(function, "padding", padding, n, "padding must either be a single int, or a tuple of {}")
     spread = _window_sizes(function, "dilation", dilation, n, "dilation must be either a single int, or a tuple of {}")
-    if 0 in kernel:
-        raise ShapeError("stride should not be zero" if stride is None else "kernel size should be greater than zero")
     _check_planes(function, x, n)
     _check_kind(x, function, "bc")
     values, codes = MAX_POOLS[n](x, kernel, step, pads, spread, bool(ceil_mode))
@@ -110,7 +109,7 @@ def max_pool3d(
 
 
 def _single(function: str, name: str, value: Any, text: str) -> int:
-    sizes = int_tuple(function, name, value, 2 if name == "kernel_size" else None)
+    sizes = int_tuple(function, name, value, 2 if name == "kernel_size" and "max" in function else None)
     if len(sizes) != 1:
         raise ShapeError(text.format(len(sizes)))
     return sizes[0]
@@ -176,15 +175,13 @@ def _avg_pool(
     omitted = stride is None or stride == () or stride == []
     step = kernel if omitted else _window_sizes(function, "stride", stride, n, text)
     pads = _window_sizes(function, "padding", padding, n, f"padding must {either}be a single int, or a tuple of {{}}")
-    if 0 in kernel:
-        raise ShapeError("stride should not be zero" if omitted else "kernel size should be greater than zero")
     if n == 2 and x.dim() < 3:
         raise IndexError(
             f"Dimension out of range (expected to be in range of [-{max(1, x.dim())}, {max(1, x.dim()) - 1}], but got -3)"
         )
     if x.dim() not in (n + 1, n + 2):
         raise ShapeError(f"non-empty {n + 1}D or {n + 2}D (batch mode) tensor expected for input")
-    _check_kind(x, "avg_pool2d" if n == 2 else "avg_pool3d_out_frame", "bc")
+    _check_kind(x, "avg_pool2d" if n == 2 else "avg_pool3d_out_frame", "bc" if x._data.dtype == np.int64 else "biuc")
     if n == 3 and not ceil_mode:
         _check_image_size(x, kernel, pads)
     return AVG_POOLS[n](  # type: ignore[no-any-return]

@@ -25,9 +25,7 @@ class DataParallel(Module):
         The dimension of the batch.
     """
 
-    def __init__(
-        self, module: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0
-    ) -> None:
+    def __init__(self, module: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0) -> None:
         super().__init__()
         places = [as_gpu(place) for place in device_ids or ()]
         if len(places) > 1:

@@ -123,9 +123,7 @@ def _as_list(parameters: Tensors) -> list[Tensor]:
         return [parameters]
     members = list(parameters)
     if not members:
-        warnings.warn(
-            "`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=4
-        )
+        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=4)
     return members
 
 

@@ -299,5 +299,3 @@ def orthogonal(
         )
     parametrization = _Orthogonal(weight, orthogonal_map, use_trivialization=use_trivialization)
     return register_parametrization(module, name, parametrization, unsafe=True)
-
-

@@ -106,9 +106,7 @@ class BasePruningMethod(ABC):
         module.register_forward_pre_hook(hook)
         return hook
 
-    def prune(
-        self, t: Tensor, default_mask: Tensor | None = None, importance_scores: Tensor | None = None
-    ) -> Tensor:
+    def prune(self, t: Tensor, default_mask: Tensor | None = None, importance_scores: Tensor | None = None) -> Tensor:
         """`t` with the chosen elements set to zero, without any module."""
         if importance_scores is not None and importance_scores.shape != t.shape:
             raise AssertionError("importance_scores should have the same shape as tensor t")
@@ -366,9 +364,7 @@ class CustomFromMask(BasePruningMethod):
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The user's mask, where the parameter is not pruned already."""
         if default_mask.shape != self.mask.shape:
-            raise AssertionError(
-                f"mask shape mismatch: expected {default_mask.shape}, received {self.mask.shape}"
-            )
+            raise AssertionError(f"mask shape mismatch: expected {default_mask.shape}, received {self.mask.shape}")
         out: Tensor = default_mask * self.mask.to(default_mask.dtype)
         return out
 
@@ -496,4 +492,3 @@ def _count(amount: float, size: int) -> int:
     if amount > size:
         raise ValueError(f"amount={amount} should be smaller than the number of parameters to prune={size}")
     return int(amount)
-

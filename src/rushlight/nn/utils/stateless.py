@@ -46,9 +46,7 @@ def functional_call(
         FutureWarning,
         stacklevel=2,
     )
-    return call_with_tensors(
-        module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict
-    )
+    return call_with_tensors(module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict)
 
 
 @contextlib.contextmanager
@@ -154,4 +152,3 @@ def merge_tensors(given: Any) -> Tensors:
     if repeated:
         raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
     return {name: tensor for entry in given for name, tensor in entry.items()}
-

@@ -49,7 +49,7 @@ def _like_mapping(example: Any, items: dict[Any, Any]) -> Any:
             rebuilt = copy.copy(example)
             rebuilt.update(items)
             return rebuilt
-        return type(example)(items)  # type: ignore[call-arg]
+        return type(example)(items)
     except TypeError:
         return items
 
@@ -61,7 +61,7 @@ def _like_sequence(example: Any, items: list[Any]) -> Any:
             for i, item in enumerate(items):
                 rebuilt[i] = item
             return rebuilt
-        return type(example)(items)  # type: ignore[call-arg]
+        return type(example)(items)
     except TypeError:
         return items
 
@@ -119,17 +119,20 @@ def collate_numpy_array_fn(batch: Any, *, collate_fn_map: CollateMap | None = No
 
 def collate_numpy_scalar_fn(batch: Any, *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """A vector of NumPy scalars."""
-    return as_tensor(batch)
+    vector: Tensor = as_tensor(batch)
+    return vector
 
 
 def collate_float_fn(batch: Any, *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """A vector of Python floats, in double precision."""
-    return tensor(batch, dtype=float64)
+    vector: Tensor = tensor(batch, dtype=float64)
+    return vector
 
 
 def collate_int_fn(batch: Any, *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """A vector of Python integers."""
-    return tensor(batch)
+    vector: Tensor = tensor(batch)
+    return vector
 
 
 def collate_str_fn(batch: Any, *, collate_fn_map: CollateMap | None = None) -> Any:

@@ -237,11 +237,8 @@ class ParallelIterator(BaseIterator):
 
     def _next_number(self) -> int | None:
         """The task whose batch is to be yielded next; None when all are done."""
-        if not self.owner:
-            return None
-        if not self.in_order and self.answers:
-            return next(iter(self.answers))
-        return min(self.owner) if self.in_order else next(iter(self.owner))
+        ready = self.answers if self.answers and not self.in_order else self.owner
+        return next(iter(ready), None)
 
     def _end(self, worker: int) -> None:
         """A stream is over: its other tasks will never be answered."""
@@ -263,7 +260,7 @@ class ParallelIterator(BaseIterator):
         """Where this pass is, as plain data."""
         if not self.in_order:
             raise NotImplementedError("the position of a DataLoader with in_order=False cannot be saved")
-        due = min(self.owner, default=None)
+        due = self._next_number()
         return {
             **super().position(),
             "consumed": list(self.consumed),
