@@ -43,6 +43,27 @@ def is_inference_mode_enabled() -> bool:
     return state.inference
 
 
+def autocasts(policy: str) -> Callable[[F], F]:
+    """Decorator of a function that `amp.autocast` concerns: its tensors are cast before it runs.
+
+    Parameters
+    ----------
+    policy : {"lower", "float32"}
+        To the half precision of autocast (products, convolutions, attention), or to float32 (losses and the like).
+    """
+
+    def decorate(fn: F) -> F:
+        @functools.wraps(fn)
+        def cast(*args: Any, **kwargs: Any) -> Any:
+            if ACTIVE and state.autocast is not None:
+                return state.autocast.call(policy, fn, args, kwargs)
+            return fn(*args, **kwargs)
+
+        return cast  # type: ignore[return-value]
+
+    return decorate
+
+
 class _Mode:
     """A switch usable as context manager and as decorator of functions, generators and classes' methods."""
 

@@ -69,6 +69,7 @@ RANKS = {"nearest": (1, 2, 3), "nearest-exact": (1, 2, 3), "linear": (1,), "bili
 
 @pytest.mark.parametrize("mode", RANKS)
 def test_interpolate(mode: str) -> None:
+    # no factor of 2.3: there PyTorch's own gradient of nearest differs from its forward map
     rng = random.Random(len(mode))
     for n in RANKS[mode]:
         for _ in range(12 // n):
@@ -77,11 +78,10 @@ def test_interpolate(mode: str) -> None:
             if rng.random() < 0.5:
                 options["size"] = tuple(rng.randint(1, 9) for _ in range(n))
             else:
-                options["scale_factor"] = tuple(rng.choice([1.0, 1.7, 2.0, 2.3, 3.0]) for _ in range(n))
+                options["scale_factor"] = tuple(rng.choice([1.0, 1.7, 2.0, 2.6, 3.0]) for _ in range(n))
                 options["recompute_scale_factor"] = rng.choice([None, True, False])
             if "linear" in mode or "cubic" in mode:
                 options["align_corners"] = rng.choice([None, True, False])
-            # PyTorch computes nearest positions in float32, whatever the dtype
             on_both(lambda m, t, o=options: m.nn.functional.interpolate(t, **o), [draw(rng, *shape)], 1e-8)
 
 
@@ -146,6 +146,7 @@ def test_grid_sample_outside_reads_nothing() -> None:
     assert out[0] == 0 and out[2] == float("inf")
 
 
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid")
 def test_affine_grid() -> None:
     rng = random.Random(0)
     for corners in (False, True):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rushlight
 from rushlight import printing
 from rushlight.printing import get_printoptions, printoptions, set_printoptions, tensor_repr
 
@@ -89,6 +90,17 @@ def test_options_are_set_read_and_restored() -> None:
     assert printing.PRINT_OPTS.threshold == float("inf")
     set_printoptions()
     assert get_printoptions()["sci_mode"] is None
+
+
+def test_tensors_name_their_node_class_and_module() -> None:
+    x = rushlight.tensor([1.0, 2.0], requires_grad=True)
+    assert repr(x * 0.25) == "tensor([0.2500, 0.5000], grad_fn=<MulBackward0>)"
+    assert str(x.detach()) == "tensor([1., 2.])"
+    assert repr(rushlight.nn.Parameter(x.detach())) == (
+        "Parameter containing:\ntensor([1., 2.], requires_grad=True)"
+    )
+    assert f"{x.sum():.3f} {x.sum()}" == "3.000 3.0"
+    assert repr(type("Picture", (rushlight.Tensor,), {})([1.0])).startswith("Picture([1.])")
 
 
 def test_a_large_array_is_not_read_whole() -> None:

@@ -111,10 +111,8 @@ def _antialias(plan: Resampling, real: Any) -> Taps:
     ratio = real(plan.ratio)
     spread = max(ratio, real(1))
     support = real(reach) * spread
-    # the kernel is centred on the middle of the output's cell
+    # the kernel is centred on the middle of the output's cell, also where corners are aligned: PyTorch's choice
     centre = (np.arange(plan.output_size).astype(real) + real(0.5)) * ratio
-    if plan.align_corners:
-        centre = np.arange(plan.output_size).astype(real) * ratio + real(0.5)
     first = np.maximum((centre - support + real(0.5)).astype(np.int64), 0)
     last = np.minimum((centre + support + real(0.5)).astype(np.int64), plan.input_size)
     taps = np.arange(max(1, int((last - first).max(initial=1))))

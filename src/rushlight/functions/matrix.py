@@ -9,7 +9,7 @@ import numpy as np
 from rushlight.errors import explain, ShapeError
 from rushlight.functions.fast import store
 from rushlight.functions.shape import movedim, permute, reshape
-from rushlight.modes import ACTIVE, state
+from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
 from rushlight.ops import matmul as ops
 from rushlight.tape import Variable, record, wrap
@@ -36,6 +36,7 @@ def matmul_operator(input: Any, other: Any) -> Any:
     return _autocast_matmul(input, other)
 
 
+@autocasts("lower")
 def _autocast_matmul(input: Any, other: Any) -> Any:
     return ops.matmul(input, other)
 
@@ -49,11 +50,13 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     return _finish(matmul_operator(input, other), out)
 
 
+@autocasts("lower")
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """Product of two matrices."""
     return _finish(record(ops.mm, (input, mat2), {}), out)
 
 
+@autocasts("lower")
 def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """Products of pairs of matrices."""
     return _finish(record(ops.bmm, (input, mat2), {}), out)
@@ -74,6 +77,7 @@ def vdot(input: Any, other: Any) -> Any:
     return record(ops.dot, (linear.conj(input) if input._data.dtype.kind == "c" else input, other), {})
 
 
+@autocasts("lower")
 def inner(input: Any, other: Any) -> Any:
     """Sums of products over the last dims."""
     if not input._data.ndim or not other._data.ndim:
@@ -102,6 +106,7 @@ def _same(c: Any, *others: Any) -> None:
         ops.check_same_dtype(c._data.dtype, x._data.dtype, "self and mat2 must have the same dtype, but got {} and {}")
 
 
+@autocasts("lower")
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta * input + alpha * (mat1 @ mat2)."""
     _same(mat1, mat2)
@@ -118,16 +123,19 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> 
     return input * beta + outer(vec1, vec2) * alpha
 
 
+@autocasts("lower")
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _finish(record(ops.baddbmm, (input, batch1, batch2), {"beta": beta, "alpha": alpha}), out)
 
 
+@autocasts("lower")
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * the sum of batch1[i] @ batch2[i]."""
     return input * beta + bmm(batch1, batch2).sum(0) * alpha
 
 
+@autocasts("lower")
 def einsum(equation: str, *operands: Any) -> Any:
     """Einstein summation: `einsum("bij,bjk->bik", x, y)`."""
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
@@ -136,6 +144,7 @@ def einsum(equation: str, *operands: Any) -> Any:
     return ops.contract(equation, list(given))
 
 
+@autocasts("lower")
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """Sums of products over `dims`: a number of last and first dims, or a pair of lists."""
     na, nb = a._data.ndim, b._data.ndim
@@ -176,6 +185,7 @@ def kron(input: Any, other: Any) -> Any:
     return reshape(product, [p * q for p, q in zip(a._data.shape, b._data.shape, strict=True)])
 
 
+@autocasts("lower")
 def chain_matmul(*matrices: Any) -> Any:
     """The product of several matrices, left to right."""
     out = matrices[0]
@@ -195,6 +205,7 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     return linear.stack([x, y, z], d if d >= 0 else d % len(shape))
 
 
+@autocasts("float32")
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> Any:
     """p-norm distances between all pairs of rows."""
     difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)

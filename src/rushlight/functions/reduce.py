@@ -15,7 +15,7 @@ from rushlight.functions.arithmetic import maximum, minimum
 from rushlight.functions.fast import store
 from rushlight.functions.shape import cast, reshape
 from rushlight.layout import wrap_dim
-from rushlight.modes import ACTIVE, state
+from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
 from rushlight.ops import reduce as ops
 from rushlight.ops.kinds import normal_dims
@@ -128,6 +128,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype 
     return ops.nanmean(input if dtype is None else cast(input, dtype), normal_dims(dim, input._data.ndim), keepdim)
 
 
+@autocasts("float32")
 @numpy_names
 def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Product of the elements along one dim, or of all."""
@@ -455,6 +456,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+@autocasts("float32")
 def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The q-quantiles along `dim`, by interpolation between neighbours in order."""
     x = reshape(input, -1) if dim is None else input
@@ -485,6 +487,7 @@ def _slice_at(x: Any, dim: int, i: int) -> Any:
     return x[(slice(None),) * dim + (i,)]
 
 
+@autocasts("float32")
 def trace(input: Any) -> Any:
     """Sum of the diagonal of a matrix."""
     if input._data.ndim != 2:

@@ -15,6 +15,7 @@ from rushlight.ops.linear import fold_windows, getitem_slice, transpose, unfold,
 from rushlight.spec import spec_of
 from rushlight.tape import wrap
 
+
 def _span(window: Any, n_fft: int, win_length: int, dtype: Any) -> Any:
     """The window (ones if None) in the middle of n_fft points."""
     values = wrap(np.ones(win_length, dtype)) if window is None else window
@@ -159,8 +160,8 @@ def istft(
     if x.shape[1] != expected:
         relation = "n_fft / 2 + 1 when onesided=True" if half else "n_fft when onesided=False"
         raise RuntimeError(
-            f"istft({list(input.shape)}, n_fft={n_fft}, hop_length={hop}, win_length={points}) : expected the frequency "
-            f"dimension (3rd to the last) of the input tensor to match {relation}, but got {x.shape[1]}"
+            f"istft({list(input.shape)}, n_fft={n_fft}, hop_length={hop}, win_length={points}) : expected the "
+            f"frequency dimension (3rd to the last) of the input tensor to match {relation}, but got {x.shape[1]}"
         )
     _check("istft", x, n_fft, hop, points, window)
     frames = _signals(transpose(x, 1, 2), n_fft, "sqrt" if normalized else "n", half, return_complex)

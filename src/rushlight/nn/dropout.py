@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rushlight.nn.functional import dropout as F
+from rushlight.nn.functional import dropping as F
 from rushlight.nn.module import Module
 from rushlight.tensor import Tensor
 

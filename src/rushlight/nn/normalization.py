@@ -42,7 +42,10 @@ class LocalResponseNorm(Module):
 class CrossMapLRN2d(Module):
     """Divide [N, C, H, W] by (k + alpha/size * sum of squares of `size` neighbouring channels) ** beta.
 
-    The neighbourhood reaches (size - 1) // 2 channels to both sides.
+    Notes
+    -----
+    PyTorch: the neighbourhood reaches (size - 1) // 2 channels to both sides, and channel 0 counts in all of them, which
+    is what PyTorch computes. `LocalResponseNorm` is the plain form.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
@@ -55,12 +58,16 @@ class CrossMapLRN2d(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
-        before = int((self.size - 1) / 2 + 1) - 1
+        reach = (self.size - 1) // 2
         channels = input.shape[1]
-        squares: Any = pad(input * input, (0, 0, 0, 0, before, before))
-        total = squares[:, :channels]
-        for i in range(1, 2 * before + 1):
-            total = total + squares[:, i : i + channels]
+        squares: Any = input * input
+        padded = pad(squares, (0, 0, 0, 0, reach, reach))
+        total = padded[:, :channels]
+        for i in range(1, 2 * reach + 1):
+            total = total + padded[:, i : i + channels]
+        if channels > reach + 1:
+            first = squares[:, :1].expand(-1, channels - reach - 1, -1, -1)
+            total = total + pad(first, (0, 0, 0, 0, reach + 1, 0))
         return input * (total * (self.alpha / self.size) + self.k) ** -self.beta
 
     def extra_repr(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from rushlight.creation import empty
 from rushlight.modes import no_grad
 from rushlight.nn import init
-from rushlight.nn.functional import embedding as F
+from rushlight.nn.functional import lookup as F
 from rushlight.nn.module import Module
 from rushlight.nn.parameter import Parameter
 from rushlight.tensor import Tensor

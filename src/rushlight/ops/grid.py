@@ -6,6 +6,7 @@ contributes its value times a weight; positions outside read 0, or are brought i
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends.numpy_resample import cubic_weights
-from rushlight.ops.elementwise import abs, clamp, floor, ge, le, logical_and, remainder, round, where
+from rushlight.ops.elementwise import abs, add, clamp, floor, ge, le, logical_and, remainder, round, where
 from rushlight.ops.kinds import Array, Arrays, composite, opaque
 from rushlight.ops.linear import cast, expand, getitem_select, permute, reshape
 from rushlight.ops.matmul import bmm
@@ -148,7 +149,10 @@ def grid_sample(x: Array, grid: Array, mode: str, padding_mode: str, align_corne
     else:
         at = [_brought_inside(a, m, padding_mode, align_corners) for a, m in zip(raw, size, strict=True)]
         if mode == "nearest":
-            corners = [_values(x, [round(a) for a in at], size)]
+            pixels = [round(a) for a in at]
+            # the positions get a gradient of zeros, as in PyTorch
+            ones = clamp(functools.reduce(add, pixels), 1.0, 1.0)
+            corners = [_values(x, pixels, size) * _per_channel(ones)]
         else:
             corners = _linear_corners(x, at, size)
     return sum_of_corners2d(corners) if n == 2 else sum_of_corners3d(corners)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rushlight.backends import numpy_loss as kernel
 from rushlight.errors import ShapeError, explain
-from rushlight.ops.elementwise import abs, clamp, exp, log, log1p, maximum, mul, sign, sigmoid, sub, where
+from rushlight.ops.elementwise import abs, clamp, exp, log, log1p, maximum, mul, sigmoid, sign, sub, where
 from rushlight.ops.kinds import Array, composite, opaque
 from rushlight.ops.linear import cast, sum
 from rushlight.ops.reduce import mean

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.ops.elementwise import clamp, exp, gt, log1p, maximum, mul, sigmoid
 from rushlight.ops.elementwise import abs as absolute
+from rushlight.ops.elementwise import clamp, exp, gt, log1p, maximum, mul, sigmoid
 from rushlight.ops.embedding import one_hot
 from rushlight.ops.kinds import Array, composite, opaque
 from rushlight.ops.linear import cast, sum, unsqueeze

@@ -18,8 +18,6 @@ from rushlight.ops.linear import cast, reshape, sum
 from rushlight.spec import Spec, spec_of
 
 
-
-
 def _wide(x: Any) -> Any:
     """x to compute with: half precision as float32."""
     return None if x is None else cast(x, FLOAT32) if spec_of(x).dtype in NP_HALF else x

@@ -83,10 +83,14 @@ def _check_filled(mode: str, shape: Ints, pads: Pads) -> None:
             )
     letters = "DHW"[-n:]
     made = tuple(size + low + high for size, (low, high) in zip(sizes, pads, strict=True))
-    if min(made) < 1:
+    if max(made) < 1:
         now = " ".join(f"{letter}: {size}" for letter, size in zip(letters, sizes, strict=True))
         then = " ".join(f"{letter}: {size}" for letter, size in zip(letters, made, strict=True))
         raise ShapeError(f"input ({now}) is too small. Calculated output {then}")
+    if min(made) < 0:
+        raise ShapeError(
+            f"Trying to create tensor with negative dimension {min(made)}: {[*shape[: len(shape) - n], *made]}"
+        )
 
 
 def _check_circular(shape: Ints, pads: Pads) -> None:

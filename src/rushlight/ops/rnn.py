@@ -1,7 +1,7 @@
 """Recurrent layers, one op per layer and direction over the whole sequence.
 
-`sizes` are the batch sizes of the steps (equal for a dense batch, falling for packed sequences); sequences lie in
-rows, step after step. Forward and backward run as one kernel each. A gradient that is differentiated again runs the
+`sizes` are the batch sizes of the steps (equal for a dense batch, falling for packed sequences); the input is
+[steps, batch, features], or the rows of packed sequences, step after step. Forward and backward run as one kernel each. A gradient that is differentiated again runs the
 backward recurrence as ops instead, from the layer's operands alone.
 """
 
@@ -14,11 +14,16 @@ import numpy as np
 from rushlight.backends import numpy_rnn as kernel
 from rushlight.ops.elementwise import gt, relu, sigmoid, tanh
 from rushlight.ops.kinds import Array, composite, opaque
-from rushlight.ops.linear import cat, getitem_slice, split, sum, t
+from rushlight.ops.linear import cat, getitem_slice, reshape, split, sum, t
 from rushlight.ops.matmul import mm
 from rushlight.spec import Spec, spec_of
 
 Sizes = tuple[int, ...]
+
+
+def sum_of(sizes: Sizes) -> int:
+    """Number of rows of all steps."""
+    return int(np.sum(sizes))
 
 
 def _half(x: Any) -> bool:
@@ -27,6 +32,23 @@ def _half(x: Any) -> bool:
 
 def _wide(*arrays: Any) -> list[Any]:
     return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
+
+
+def _flat(x: Any) -> Any:
+    """Steps and batch as one dim."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def _as_rows(x: Any) -> Any:
+    """`_flat` of operands of any kind."""
+    shape = spec_of(x).shape
+    return x if len(shape) == 2 else reshape(x, (-1, shape[-1]))
+
+
+def _like_input(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
+    """The gradients with the first in the shape of the input."""
+    shape = spec_of(x).shape
+    return grads if grads[0] is None or len(shape) == 2 else (reshape(grads[0], shape), *grads[1:])
 
 
 def _rows(x: Any, start: int, stop: int) -> Any:
@@ -87,14 +109,16 @@ def _rnn_spec(
     x: Spec, h0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None,
     sizes: Sizes, reverse: bool, use_relu: bool,
 ) -> tuple[Spec, Spec]:  # fmt: skip
-    return Spec((x.shape[0], h0.shape[1]), x.dtype), h0
+    return Spec((*x.shape[:-1], h0.shape[1]), x.dtype), h0
 
 
 def _rnn_grads(
     g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
     sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    return rnn_layer_grad(*g, x, h0, w_ih, w_hh, b_ih, b_hh, out[0], sizes, reverse, use_relu, needs)
+    rows = _as_rows(g[0]), g[1], _as_rows(x)
+    grads = rnn_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, _as_rows(out[0]), sizes, reverse, use_relu, needs)
+    return _like_input(grads, x)
 
 
 @opaque(spec=_rnn_spec, joint=_rnn_grads, name="StackBackward0")
@@ -103,8 +127,8 @@ def rnn_layer(
     sizes: Sizes, reverse: bool, use_relu: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """h = tanh(w_ih @ x + b_ih + w_hh @ h + b_hh) over all steps: every state, and the last of each sequence."""
-    got = kernel.rnn_forward(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
-    return tuple(o.astype(x.dtype, copy=False) for o in got)  # type: ignore[return-value]
+    out, h = kernel.rnn_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
+    return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False)
 
 
 def _rnn_grad_kernel(
@@ -152,9 +176,9 @@ def _lstm_spec(
     x: Spec, h0: Spec, c0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None, w_hr: Spec | None,
     sizes: Sizes, reverse: bool,
 ) -> tuple[Spec, ...]:  # fmt: skip
-    rows, size = x.shape[0], c0.shape[1]
+    rows, size = sum_of(sizes), c0.shape[1]
     return (
-        Spec((rows, h0.shape[1]), x.dtype), h0, c0, Spec((4 * size * rows,), x.dtype), Spec((size * rows,), x.dtype),
+        Spec((*x.shape[:-1], h0.shape[1]), x.dtype), h0, c0, Spec((4 * size * rows,), x.dtype), Spec((size * rows,), x.dtype),
     )  # fmt: skip
 
 
@@ -162,9 +186,9 @@ def _lstm_grads(
     g: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, out: Any,
     sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    return lstm_layer_grad(
-        *g[:3], x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out[0], out[3], out[4], sizes, reverse, needs
-    )
+    rows, kept = (_as_rows(g[0]), *g[1:3], _as_rows(x)), (_as_rows(out[0]), *out[3:])
+    grads = lstm_layer_grad(*rows, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, *kept, sizes, reverse, needs)
+    return _like_input(grads, x)
 
 
 @opaque(spec=_lstm_spec, joint=_lstm_grads, name="MkldnnRnnLayerBackward0")
@@ -177,8 +201,9 @@ def lstm_layer(
     Gives every output, the last output and cell of each sequence, and for the backward pass gates and cells.
     S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", 1997; the projection `w_hr` is H. Sak et al.'s, 2014.
     """
-    got = kernel.lstm_forward(*_wide(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
-    return (*(o.astype(x.dtype, copy=False) for o in got[:3]), *got[3:])  # type: ignore[return-value]
+    got = kernel.lstm_forward(*_wide(_flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
+    out, h, c = (o.astype(x.dtype, copy=False) for o in got[:3])
+    return out.reshape(*x.shape[:-1], out.shape[-1]), h, c, got[3], got[4]
 
 
 def _lstm_grad_kernel(
@@ -250,15 +275,17 @@ def lstm_layer_grad(
 def _gru_spec(
     x: Spec, h0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None, sizes: Sizes, reverse: bool
 ) -> tuple[Spec, ...]:
-    rows, size = x.shape[0], h0.shape[1]
-    return Spec((rows, size), x.dtype), h0, Spec((4 * size * rows,), x.dtype)
+    rows, size = sum_of(sizes), h0.shape[1]
+    return Spec((*x.shape[:-1], size), x.dtype), h0, Spec((4 * size * rows,), x.dtype)
 
 
 def _gru_grads(
     g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
     sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    return gru_layer_grad(*g[:2], x, h0, w_ih, w_hh, b_ih, b_hh, out[0], out[2], sizes, reverse, needs)
+    rows, kept = (_as_rows(g[0]), g[1], _as_rows(x)), (_as_rows(out[0]), out[2])
+    grads = gru_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, *kept, sizes, reverse, needs)
+    return _like_input(grads, x)
 
 
 @opaque(spec=_gru_spec, joint=_gru_grads, name="StackBackward0")
@@ -271,8 +298,8 @@ def gru_layer(
     K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014, with the reset gate applied
     after the product.
     """
-    out, h, gates = kernel.gru_forward(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
-    return out.astype(x.dtype, copy=False), h.astype(x.dtype, copy=False), gates
+    out, h, gates = kernel.gru_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+    return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False), gates
 
 
 def _gru_grad_kernel(

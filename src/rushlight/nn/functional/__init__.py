@@ -85,7 +85,7 @@ from rushlight.nn.functional.distance import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from rushlight.nn.functional.dropout import (
+from rushlight.nn.functional.dropping import (
     alpha_dropout,
     dropout,
     dropout1d,
@@ -93,7 +93,7 @@ from rushlight.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from rushlight.nn.functional.embedding import (
+from rushlight.nn.functional.lookup import (
     embedding,
     embedding_bag,
     one_hot,

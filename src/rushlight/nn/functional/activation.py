@@ -14,6 +14,7 @@ from rushlight.functions import softmax as S
 from rushlight.functions.random import exponential_
 from rushlight.functions.shape import reshape
 from rushlight.generator import default_generator
+from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.ops import activation as ops
 from rushlight.ops import elementwise
@@ -258,6 +259,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     return _run(ops.glu, input, {"dim": dim}, "glu_cpu", False, "glu")
 
 
+@autocasts("lower")
 def prelu(input: Any, weight: Any) -> Any:
     """input above 0, weight * input below; one weight, or one for each channel (dim 1)."""
     require_tensor("prelu", "input", 1, input)

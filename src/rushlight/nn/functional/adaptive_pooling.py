@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.errors import ShapeError
+from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import Ints, int_tuple, require_tensor
 from rushlight.nn.functional.pooling import check_line, with_indices
 from rushlight.ops import pool as P
@@ -99,6 +100,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _adaptive_avg(2, input, output_size)
 
 
+@autocasts("float32")
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Averages of parts of input [N, C, D, H, W] or [C, D, H, W]; see `adaptive_avg_pool2d`."""
     return _adaptive_avg(3, input, output_size)
@@ -133,6 +135,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(2, input, output_size, return_indices)
 
 
+@autocasts("float32")
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima of parts of input [N, C, D, H, W] or [C, D, H, W]; see `adaptive_max_pool2d`."""
     return _adaptive_max(3, input, output_size, return_indices)
@@ -175,6 +178,7 @@ def _fractional(
     return (values, indices) if return_indices else values
 
 
+@autocasts("float32")
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
     _random_samples: Any = None,
@@ -193,6 +197,7 @@ def fractional_max_pool2d(
     return _fractional(2, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
+@autocasts("float32")
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
     _random_samples: Any = None,

@@ -10,22 +10,24 @@ import numpy as np
 
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions import arithmetic as A
-from rushlight.functions.matrix import baddbmm, bmm
 from rushlight.functions.draw_checks import CPP_NAMES
+from rushlight.functions.matrix import baddbmm, bmm
 from rushlight.functions.reduce import mean
 from rushlight.functions.shape import cat, chunk, expand, repeat_interleave, reshape, transpose
 from rushlight.functions.softmax import softmax
 from rushlight.generator import default_generator
 from rushlight.layout import broadcast_shapes
+from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.nn.functional.dense import linear
-from rushlight.nn.functional.dropout import dropout
+from rushlight.nn.functional.dropping import dropout
 from rushlight.nn.functional.padding import pad
 from rushlight.ops import attention as ops
 from rushlight.ops.dropout import dropout_factors
 from rushlight.tape import record, wrap
 
 
+@autocasts("lower")
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,

@@ -13,6 +13,7 @@ from rushlight.functions import reduce as R
 from rushlight.functions.matrix import tensordot
 from rushlight.functions.shape import reshape
 from rushlight.functions.softmax import log_softmax
+from rushlight.modes import autocasts
 from rushlight.nn.functional.activation import no_kernel
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.nn.functional.dense import linear
@@ -94,6 +95,7 @@ def _labels_of(input: Any, target: Any) -> Any:
     return target
 
 
+@autocasts("float32")
 def nll_loss(
     input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
     reduce: bool | None = None, reduction: str = "mean",
@@ -298,6 +300,7 @@ def _rows(input: Any, target: Any, function: str) -> tuple[Any, Any, bool]:
     return input, target, False
 
 
+@autocasts("float32")
 def multi_margin_loss(
     input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -327,6 +330,7 @@ def multi_margin_loss(
     return reshape(out, ()) if single and reduction == "none" else out
 
 
+@autocasts("float32")
 def multilabel_margin_loss(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Any:
@@ -351,6 +355,7 @@ def multilabel_margin_loss(
     return reshape(out, ()) if single and reduction == "none" else out
 
 
+@autocasts("float32")
 def ctc_loss(
     log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
     zero_infinity: bool = False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-
 from rushlight.errors import ShapeError, explain
+from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import int_tuple, require_tensor
 from rushlight.nn.functional.padding import pad
 from rushlight.ops.conv import convolution, convolution_transposed, transposed_size
@@ -99,6 +99,7 @@ def _convolve(
     return out if batched else out.squeeze(0)
 
 
+@autocasts("lower")
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
     dilation: Size = 1, groups: int = 1,
@@ -122,6 +123,7 @@ def conv1d(
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts("lower")
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
     dilation: Size = 1, groups: int = 1,
@@ -130,6 +132,7 @@ def conv2d(
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts("lower")
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
     dilation: Size = 1, groups: int = 1,
@@ -167,6 +170,7 @@ def _convolve_transposed(
     return out if batched else out.squeeze(0)
 
 
+@autocasts("lower")
 def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
@@ -186,6 +190,7 @@ def conv_transpose1d(
     return _convolve_transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts("lower")
 def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
@@ -194,6 +199,7 @@ def conv_transpose2d(
     return _convolve_transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts("lower")
 def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
@@ -202,6 +208,7 @@ def conv_transpose3d(
     return _convolve_transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts("lower")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """`conv1d` of input [T, B, C] with weight [K, C, O], the layout of time first; result [T', B, O]."""
     out = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)

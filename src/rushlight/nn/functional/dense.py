@@ -7,8 +7,8 @@ from typing import Any
 from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions.arithmetic import add
-from rushlight.functions.matrix import matmul
 from rushlight.functions.draw_checks import CPP_NAMES
+from rushlight.functions.matrix import matmul
 from rushlight.functions.shape import reshape
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.ops import dense as ops

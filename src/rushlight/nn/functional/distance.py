@@ -14,6 +14,7 @@ from rushlight.functions import reduce as R
 from rushlight.functions.fast import needs_tensor
 from rushlight.functions.indexing import index_select
 from rushlight.functions.shape import broadcast_tensors
+from rushlight.modes import autocasts
 from rushlight.nn.functional.reduction import checked_reduction, reduced
 from rushlight.ops.reduce import vector_norm
 from rushlight.tape import record, wrap
@@ -43,6 +44,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     return R.sum((x1 / lengths[0]) * (x2 / lengths[1]), dim)
 
 
+@autocasts("float32")
 def pdist(input: Any, p: float = 2) -> Any:
     """The p-norm distances of all pairs of rows, as one vector: (0, 1), (0, 2), ... (N-2, N-1)."""
     if needs_tensor(input, "pdist").dim() != 2:
@@ -54,6 +56,7 @@ def pdist(input: Any, p: float = 2) -> Any:
     return record(vector_norm, (difference,), {"p": p, "dim": (1,), "keepdim": False})
 
 
+@autocasts("float32")
 def cosine_embedding_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -95,6 +98,7 @@ def _check_triplet(anchor: Any, positive: Any, negative: Any) -> None:
         )
 
 
+@autocasts("float32")
 def triplet_margin_loss(
     anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",

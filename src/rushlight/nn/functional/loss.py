@@ -12,7 +12,7 @@ from rushlight.functions import arithmetic as A
 from rushlight.functions import reduce as R
 from rushlight.functions.shape import broadcast_tensors, expand
 from rushlight.layout import broadcast_shapes
-from rushlight.modes import no_grad
+from rushlight.modes import autocasts, no_grad
 from rushlight.nn.functional.activation import logsigmoid, no_kernel
 from rushlight.nn.functional.reduction import checked_reduction, reduced
 from rushlight.ops import loss as ops
@@ -61,6 +61,7 @@ def _check_weight(input: Any, weight: Any) -> None:
         raise ValueError("Weights and input must have the same size.")
 
 
+@autocasts("float32")
 def mse_loss(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     weight: Any = None,
@@ -96,6 +97,7 @@ def mse_loss(
     return _weighted(losses, weight, reduction)
 
 
+@autocasts("float32")
 def l1_loss(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     weight: Any = None,
@@ -109,6 +111,7 @@ def l1_loss(
     return reduced(losses, reduction) if weight is None else _weighted(losses, weight, reduction)
 
 
+@autocasts("float32")
 def smooth_l1_loss(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     beta: float = 1.0,
@@ -123,6 +126,7 @@ def smooth_l1_loss(
     return _pair(ops.smooth_l1_loss, "smooth_l1_cpu", input, target, {"reduction": reduction, "bound": beta})
 
 
+@autocasts("float32")
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """Quadratic within `delta` of 0, delta * (|input - target| - delta / 2) beyond."""
     _warn_broadcast(input, target)
@@ -136,6 +140,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return reduced(losses * weight, reduction)
 
 
+@autocasts("float32")
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -189,6 +194,7 @@ def _expandable(weight: Any, shape: Any) -> Any:
     return shape
 
 
+@autocasts("float32")
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", pos_weight: Any = None,
@@ -229,6 +235,7 @@ def binary_cross_entropy_with_logits(
     return record(ops.bce_with_logits, (input, target, weight, pos_weight), {"reduction": reduction})
 
 
+@autocasts("float32")
 def kl_div(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     log_target: bool = False,
@@ -257,6 +264,7 @@ def kl_div(
     return reduced(losses, "sum" if reduction == "batchmean" else reduction)
 
 
+@autocasts("float32")
 def poisson_nll_loss(
     input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: bool | None = None,
     eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
@@ -296,6 +304,7 @@ def gaussian_nll_loss(
     return reduced(losses, reduction)
 
 
+@autocasts("float32")
 def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -307,6 +316,7 @@ def hinge_embedding_loss(
     return reduced(apart + alike, reduction)
 
 
+@autocasts("float32")
 def soft_margin_loss(
     input: Any, target: Any, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Any:
@@ -315,6 +325,7 @@ def soft_margin_loss(
     return _pair(soft_margin_op, "soft_margin_loss", input, target, {"reduction": reduction})
 
 
+@autocasts("float32")
 def margin_ranking_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
+import numpy as np
 
-from rushlight.dtypes import from_np
+from rushlight.backends.precision import widen
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.modes import no_grad
 from rushlight.nn.functional.arguments import Ints, int_tuple, require_tensor
@@ -254,7 +254,9 @@ def rms_norm(
     shape = int_tuple("rms_norm", "normalized_shape", normalized_shape, 2)
     _check_normalized(input, shape, weight, None, "")
     _check_floating("rms_norm", input)
-    small = float(ml_dtypes.finfo(from_np(input._data.dtype).to_real().np).eps) if eps is None else eps
+    # half precision is computed in float32, whose epsilon counts
+    (wide,) = widen(input._data[..., :0])
+    small = float(np.finfo(wide.dtype).eps) if eps is None else eps
     return N.rms_norm(input, weight, len(shape), small)  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import ShapeError
+from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import Ints, int_tuple, require_tensor
 from rushlight.ops import pool as P
 from rushlight.ops.conv import scalar_name
@@ -224,6 +225,7 @@ def avg_pool2d(
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@autocasts("float32")
 def avg_pool3d(
     input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,

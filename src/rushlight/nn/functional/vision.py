@@ -9,6 +9,7 @@ from typing import Any
 
 from rushlight.backends.numpy_resample import Resampling
 from rushlight.errors import DTypeError, ShapeError
+from rushlight.modes import autocasts
 from rushlight.nn.functional.adaptive_pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from rushlight.nn.functional.arguments import Ints, int_tuple, require_tensor
 from rushlight.ops import grid as G
@@ -217,6 +218,7 @@ def _check_grid(x: Tensor, grid: Tensor, mode: str) -> None:
         raise DTypeError(f"expected scalar type {scalar_name(x._data.dtype)} but found {scalar_name(grid._data.dtype)}")
 
 
+@autocasts("float32")
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
@@ -287,6 +289,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         )
     if min(shown) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {shown}")
+    if align_corners and min(shown[2:]) == 1:
+        warnings.warn(
+            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when align_corners=True. This is "
+            "not an intended use case of affine_grid. See the documentation of affine_grid for details.",
+            UserWarning,
+            stacklevel=2,
+        )
     if theta.shape[0] != shown[0]:
         raise ShapeError(
             f"Expected size for first two dimensions of batch2 tensor to be: [{shown[0]}, {n + 1}] "
