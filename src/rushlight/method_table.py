@@ -11,6 +11,7 @@ from rushlight.functions import new as N
 from rushlight.functions import random as D
 from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
+from rushlight.functions import softmax as SM
 from rushlight.functions import special as F
 from rushlight.functions import spectrogram as G
 from rushlight.functions.linalg import legacy as L
@@ -495,6 +496,12 @@ class Methods:
     map_ = N.map_
     unsafe_chunk = S.chunk
     unsafe_split = S.split
+
+    # Softmax
+
+    softmax = SM.softmax
+    log_softmax = SM.log_softmax
+    logsumexp = SM.logsumexp
 
     # Random draws
 

@@ -20,7 +20,7 @@ def address(array: Any) -> int:
 
 def element_strides(array: Any) -> tuple[int, ...]:
     """Strides in elements, as PyTorch counts them also where they do not matter (dims of size 1, no elements)."""
-    if not array.size:
+    if not array.size or array.base is None and array.flags.c_contiguous:
         return contiguous_strides(array.shape)
     item = array.itemsize
     if 0 not in array.strides:

@@ -302,8 +302,11 @@ class Tensor(Methods, Variable):
     @property
     def requires_grad(self) -> bool:
         """Whether operations on it are recorded."""
-        if self._view is not None:
+        view = self._view
+        if view is not None:
             sync(self)
+            if view[1] is None and self._node is None:  # a view taken under no_grad says what its base says
+                return bool(view[0].requires_grad)
         return self._node is not None
 
     @requires_grad.setter

@@ -36,7 +36,7 @@ def on_both(call: Call, arrays: Sequence[Any], tolerance: float = 1e-9, grads: b
         for t in leaves:
             t.requires_grad_(grads)
         out = call(module, *tensors)
-        outs = [o for o in (out if isinstance(out, tuple) else (out,))]
+        outs = list(out) if isinstance(out, tuple) else [out]
         differentiable = [o for o in outs if o.requires_grad]
         rng = np.random.default_rng(len(outs))
         if differentiable:

@@ -11,7 +11,6 @@ import pytest
 
 import rushlight
 from rushlight.backends import numpy_conv
-
 from tests.nn.spatial import draw, on_both, same_error, second_derivatives, torch
 
 
@@ -19,8 +18,12 @@ def _configuration(seed: int, transposed: bool) -> tuple[int, list[Any], dict[st
     rng = random.Random(seed)
     n = rng.choice([1, 2, 2, 3])
     groups, c, o, batch = rng.choice([1, 1, 2, 3]), rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 3)
-    kernel, stride, dilation, padding = (tuple(rng.randint(a, b) for _ in range(n)) for a, b in ((1, 4), (1, 4), (1, 3), (0, 3)))
-    size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + rng.randint(0, 6) for d, k, p in zip(dilation, kernel, padding, strict=True))
+    kernel, stride, dilation, padding = (
+        tuple(rng.randint(a, b) for _ in range(n)) for a, b in ((1, 4), (1, 4), (1, 3), (0, 3))
+    )
+    size = tuple(
+        max(1, d * (k - 1) + 1 - 2 * p) + rng.randint(0, 6) for d, k, p in zip(dilation, kernel, padding, strict=True)
+    )
     options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     if transposed:
         padding = tuple(min(p, d * (k - 1) // 2) for p, d, k in zip(padding, dilation, kernel, strict=True))
@@ -62,15 +65,15 @@ def test_padding_same(kernel: tuple[int, int], dilation: Any) -> None:
     rng = random.Random(3)
     arrays = [draw(rng, 2, 3, 7, 8), draw(rng, 4, 3, *kernel), draw(rng, 4)]
     for padding in ("same", "valid"):
-        on_both(
-            lambda m, x, w, b, p=padding: m.nn.functional.conv2d(x, w, b, padding=p, dilation=dilation), arrays
-        )
+        on_both(lambda m, x, w, b, p=padding: m.nn.functional.conv2d(x, w, b, padding=p, dilation=dilation), arrays)
 
 
 def test_float32_is_as_exact_as_torch() -> None:
     rng = random.Random(1)
     x, w = draw(rng, 4, 16, 20, 20).astype(np.float32), draw(rng, 8, 16, 3, 3).astype(np.float32)
-    exact = torch.nn.functional.conv2d(torch.tensor(x, dtype=torch.float64), torch.tensor(w, dtype=torch.float64), padding=1)
+    exact = torch.nn.functional.conv2d(
+        torch.tensor(x, dtype=torch.float64), torch.tensor(w, dtype=torch.float64), padding=1
+    )
     ours = rushlight.nn.functional.conv2d(rushlight.tensor(x), rushlight.tensor(w), padding=1)
     theirs = torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), padding=1)
     error, bound = (np.abs(t.numpy() - exact.numpy()).max() for t in (ours, theirs))
@@ -162,9 +165,7 @@ ERRORS: list[tuple[tuple[int, ...], tuple[int, ...], Any, dict[str, Any]]] = [
 @pytest.mark.parametrize("case", range(len(ERRORS)))
 def test_errors(case: int) -> None:
     x, w, b, options = ERRORS[case]
-    same_error(
-        lambda m: m.nn.functional.conv2d(m.zeros(x), m.zeros(w), None if b is None else m.zeros(b), **options)
-    )
+    same_error(lambda m: m.nn.functional.conv2d(m.zeros(x), m.zeros(w), None if b is None else m.zeros(b), **options))
 
 
 def test_errors_of_transposed_convolution() -> None:
@@ -203,6 +204,4 @@ def test_every_pair_of_stride_and_dilation_in_one_dimension() -> None:
     rng = random.Random(4)
     for stride, dilation, padding in itertools.product((1, 2, 3, 5), (1, 2, 4), (0, 2)):
         arrays = [draw(rng, 1, 2, 17), draw(rng, 2, 2, 3)]
-        on_both(
-            lambda m, x, w, s=stride, d=dilation, p=padding: m.nn.functional.conv1d(x, w, None, s, p, d), arrays
-        )
+        on_both(lambda m, x, w, s=stride, d=dilation, p=padding: m.nn.functional.conv1d(x, w, None, s, p, d), arrays)

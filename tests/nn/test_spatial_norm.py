@@ -51,7 +51,9 @@ def test_running_statistics(momentum: float, dtype: str) -> None:
     for m in (rushlight, torch):
         mean, var = m.zeros(3, dtype=getattr(m, dtype)), m.ones(3, dtype=getattr(m, dtype))
         for batch in batches:
-            m.nn.functional.batch_norm(m.tensor(batch, dtype=getattr(m, dtype)), mean, var, training=True, momentum=momentum)
+            m.nn.functional.batch_norm(
+                m.tensor(batch, dtype=getattr(m, dtype)), mean, var, training=True, momentum=momentum
+            )
         found.append((mean.numpy(), var.numpy()))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6 if dtype == "float32" else 1e-12)
@@ -120,7 +122,10 @@ def test_local_response_norms() -> None:
         for size in (1, 2, 3, 5):
             on_both(lambda m, t, s=size: m.nn.functional.local_response_norm(t, s, 0.3, 0.6, 1.5), [draw(rng, *shape)])
     for size in (1, 2, 3, 4, 5):
-        values = [m.nn.CrossMapLRN2d(size, 0.3, 0.6, 1.5)(m.tensor(draw(random.Random(0), 2, 5, 3, 3))) for m in (rushlight, torch)]
+        values = [
+            m.nn.CrossMapLRN2d(size, 0.3, 0.6, 1.5)(m.tensor(draw(random.Random(0), 2, 5, 3, 3)))
+            for m in (rushlight, torch)
+        ]
         np.testing.assert_allclose(*(v.numpy() for v in values), atol=1e-12)
 
 
@@ -152,7 +157,8 @@ def test_second_derivatives(name: str) -> None:
     if name == "layer":
         # PyTorch's layer norm has a second derivative only where its operands are contiguous
         second_derivatives(
-            lambda m, x, w, b: m.nn.functional.layer_norm(x, (2, 3), w, b, eps=0.1), [arrays[0], draw(rng, 2, 3), draw(rng, 2, 3)]
+            lambda m, x, w, b: m.nn.functional.layer_norm(x, (2, 3), w, b, eps=0.1),
+            [arrays[0], draw(rng, 2, 3), draw(rng, 2, 3)],
         )
         return
     second_derivatives(lambda m, x, w, b: _second(m, name, x, w, b), arrays)
@@ -181,7 +187,11 @@ def test_half_precision(dtype: str) -> None:
             t, u, v = leaves
             f = m.nn.functional
             wide = (u.view(6, 1).expand(6, 5), v.view(6, 1).expand(6, 5))
-            outs = [f.batch_norm(t, None, None, u, v, training=True), f.group_norm(t, 2, u, v), f.layer_norm(t, (6, 5), *wide)]
+            outs = [
+                f.batch_norm(t, None, None, u, v, training=True),
+                f.group_norm(t, 2, u, v),
+                f.layer_norm(t, (6, 5), *wide),
+            ]
             sum(o.float().pow(2).sum() for o in outs).backward()
             assert all(o.dtype == half for o in outs) and [q.grad.dtype for q in leaves] == [half, kind, kind]
             found.append([*(o.detach().float().numpy() for o in outs), *(q.grad.float().numpy() for q in leaves)])
@@ -192,12 +202,16 @@ def test_half_precision(dtype: str) -> None:
 def test_empty_batches() -> None:
     for training in (True, False):
         on_both(
-            lambda m, t, w, b, tr=training: m.nn.functional.batch_norm(t, m.zeros(3).double(), m.ones(3).double(), w, b, tr),
+            lambda m, t, w, b, tr=training: m.nn.functional.batch_norm(
+                t, m.zeros(3).double(), m.ones(3).double(), w, b, tr
+            ),
             [np.zeros((0, 3, 4)), np.ones(3), np.ones(3)],
             grads=False,
         )
     for name, arguments in (("layer_norm", ((3, 4),)), ("group_norm", (3,))):
-        on_both(lambda m, t, f=name, a=arguments: getattr(m.nn.functional, f)(t, *a), [np.zeros((0, 3, 4))], grads=False)
+        on_both(
+            lambda m, t, f=name, a=arguments: getattr(m.nn.functional, f)(t, *a), [np.zeros((0, 3, 4))], grads=False
+        )
 
 
 BATCH: list[tuple[tuple[int, ...], list[int | None], dict[str, Any]]] = [
@@ -217,7 +231,9 @@ BATCH: list[tuple[tuple[int, ...], list[int | None], dict[str, Any]]] = [
 def test_errors_of_batch_norm(case: int) -> None:
     shape, sizes, options = BATCH[case]
     same_error(
-        lambda m: m.nn.functional.batch_norm(m.zeros(shape), *(None if n is None else m.ones(n) for n in sizes), **options)
+        lambda m: m.nn.functional.batch_norm(
+            m.zeros(shape), *(None if n is None else m.ones(n) for n in sizes), **options
+        )
     )
 
 
@@ -241,4 +257,6 @@ def test_errors() -> None:
     same_error(lambda m: m.nn.functional.rms_norm(m.zeros(x).long(), (3,)))
     same_error(lambda m: m.nn.functional.local_response_norm(m.zeros(2, 4), 2))
     same_error(lambda m: m.nn.functional.batch_norm(m.zeros(2, 3).long(), m.zeros(3), m.ones(3)))
-    same_error(lambda m: m.nn.functional.batch_norm(m.zeros(2, 3).double(), m.zeros(3), m.ones(3), m.ones(3), m.ones(3), True))
+    same_error(
+        lambda m: m.nn.functional.batch_norm(m.zeros(2, 3).double(), m.zeros(3), m.ones(3), m.ones(3), m.ones(3), True)
+    )

@@ -36,7 +36,9 @@ def test_max_pool(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         options["dilation"] = dilation = tuple(rng.randint(1, 2) for _ in range(n))
         reach = [(k - 1) * (d - 1) for k, d in zip(options["kernel_size"], dilation, strict=True)]
         shape = (*shape[:-n], *(m + r for m, r in zip(shape[-n:], reach, strict=True)))
-        options["padding"] = tuple(min(p, k // 2) for p, k in zip(options["padding"], options["kernel_size"], strict=True))
+        options["padding"] = tuple(
+            min(p, k // 2) for p, k in zip(options["padding"], options["kernel_size"], strict=True)
+        )
     # few distinct values, so that ties are common
     x = np.rint(draw(rng, *shape))
     if rng.random() < 0.3:
@@ -59,7 +61,14 @@ def test_avg_pool(seed: int) -> None:
 def test_adaptive_pools(n: int) -> None:
     rng = random.Random(n)
     size = SIZES[n]
-    wanted: list[Any] = [1, 2, 3, tuple(m for m in size), tuple(max(1, m // 2) for m in size), tuple(m + 3 for m in size)]
+    wanted: list[Any] = [
+        1,
+        2,
+        3,
+        tuple(m for m in size),
+        tuple(max(1, m // 2) for m in size),
+        tuple(m + 3 for m in size),
+    ]
     if n > 1:
         wanted.append((None, *(2,) * (n - 1)))
     for output in wanted:
@@ -107,12 +116,16 @@ def test_unpool(n: int) -> None:
     for change in (100000, -100000):
 
         def wrong(m: Any, change: int = change) -> Any:
-            values, indices = getattr(m.nn.functional, pool)(m.arange(3.0 * 6**n).view(1, 3, *(6,) * n), 2, return_indices=True)
+            values, indices = getattr(m.nn.functional, pool)(
+                m.arange(3.0 * 6**n).view(1, 3, *(6,) * n), 2, return_indices=True
+            )
             return getattr(m.nn.functional, unpool)(values, indices + change, 2)
 
-        with pytest.raises(RuntimeError, match="Found an invalid max index: -?\\d+ .output volumes are of size 6"):
+        with pytest.raises(RuntimeError, match=r"Found an invalid max index: -?\d+ .output volumes are of size 6"):
             wrong(rushlight)
-    same_error(lambda m: getattr(m.nn.functional, unpool)(m.ones(1, 2, *(2,) * n), m.ones(1, 2, *(2,) * n).long()[:, :1], 2))
+    same_error(
+        lambda m: getattr(m.nn.functional, unpool)(m.ones(1, 2, *(2,) * n), m.ones(1, 2, *(2,) * n).long()[:, :1], 2)
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -120,9 +133,7 @@ def test_lp_pool(n: int) -> None:
     rng = random.Random(n)
     x = np.abs(draw(rng, 2, 3, *SIZES[n])) + 0.1
     for power, ceil_mode in ((2, False), (3.5, True), (1, False)):
-        on_both(
-            lambda m, t, p=power, c=ceil_mode: getattr(m.nn.functional, f"lp_pool{n}d")(t, p, 2, None, c), [x]
-        )
+        on_both(lambda m, t, p=power, c=ceil_mode: getattr(m.nn.functional, f"lp_pool{n}d")(t, p, 2, None, c), [x])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +158,8 @@ def test_half_precision_and_integers() -> None:
     cases = [("max_pool2d", d) for d in ("float16", "bfloat16", "int64", "int32", "uint8")]
     for name, dtype in [*cases, *(("avg_pool2d", d) for d in ("float16", "bfloat16", "int64"))]:
         ours, theirs = (
-            getattr(m.nn.functional, name)(m.tensor(np.abs(x)).to(getattr(m, dtype)), 3, 2, 1) for m in (rushlight, torch)
+            getattr(m.nn.functional, name)(m.tensor(np.abs(x)).to(getattr(m, dtype)), 3, 2, 1)
+            for m in (rushlight, torch)
         )
         assert str(ours.dtype) == str(theirs.dtype)
         assert ours.to(rushlight.float64).tolist() == theirs.double().tolist()
@@ -155,7 +167,9 @@ def test_half_precision_and_integers() -> None:
 
 
 def test_windows_of_more_than_256_places() -> None:
-    on_both(lambda m, t: m.nn.functional.max_pool2d(t, 18, 3, return_indices=True), [draw(random.Random(0), 1, 2, 25, 27)])
+    on_both(
+        lambda m, t: m.nn.functional.max_pool2d(t, 18, 3, return_indices=True), [draw(random.Random(0), 1, 2, 25, 27)]
+    )
 
 
 def test_infinite_gradients_stay_where_they_are() -> None:
@@ -191,5 +205,7 @@ def test_errors(n: int) -> None:
     for name, shape, options in _errors(n):
         same_error(lambda m, f=name, s=shape, o=options: getattr(m.nn.functional, f)(m.zeros(s), **o))
     for kind in ("bool", "cfloat"):
-        same_error(lambda m, k=kind: getattr(m.nn.functional, f"max_pool{n}d")(m.zeros(2, 3, *(8,) * n).to(getattr(m, k)), 2))
+        same_error(
+            lambda m, k=kind: getattr(m.nn.functional, f"max_pool{n}d")(m.zeros(2, 3, *(8,) * n).to(getattr(m, k)), 2)
+        )
     same_error(lambda m: getattr(m.nn.functional, f"max_pool{n}d")([1], 2))

@@ -258,3 +258,20 @@ def test_many_groups_and_dtypes_in_one_step() -> None:
         warnings.simplefilter("error")
         optimizer.step()
     assert [round(p[0].item(), 4) for p in params] == [0.75, 0.75, 0.75, 0.5]
+
+
+def test_other_parameters_for_a_while() -> None:
+    own, other = leaf(1), leaf(1)
+    optimizer = rushlight.optim.SGD([own], lr=0.5, momentum=0.5)
+    own.grad, other.grad = rushlight.ones(1), rushlight.ones(1)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    saved["state"] = {0: {"momentum_buffer": rushlight.tensor([2.0])}}
+    saved["param_groups"][0]["lr"] = 0.25
+    with rushlight.optim.swap_in_optimizer_params_and_state(optimizer, {"w": other}, saved):
+        optimizer.step()
+    assert other.item() == 1 - 0.25 * 2 and own.item() == 0.5
+    assert optimizer.param_groups[0]["lr"] == 0.5 and list(optimizer.state) == [own]
+    with pytest.raises(RuntimeError, match="different number of parameter groups"):
+        with rushlight.optim.swap_in_optimizer_params_and_state(optimizer, {}, {"state": {}, "param_groups": []}):
+            pass

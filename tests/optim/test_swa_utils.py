@@ -43,9 +43,12 @@ MAKERS: list[Any] = [
 @pytest.mark.parametrize("use_buffers", [False, True])
 @pytest.mark.parametrize("make", MAKERS)
 def test_averages_are_pytorchs(make: Any, use_buffers: bool) -> None:
+    found = averaged(rushlight, make, use_buffers)
+    assert len(found) == 8
     torch = pytest.importorskip("torch")
-    found, want = averaged(rushlight, make, use_buffers), averaged(torch, make, use_buffers)
-    assert len(found) == len(want) == 8
+    if use_buffers and make is MAKERS[4]:
+        pytest.skip("PyTorch refuses integer buffers here")
+    want = averaged(torch, make, use_buffers)
     for a, b in zip(found, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 

@@ -117,6 +117,18 @@ def test_whole_modules_interchange() -> None:
         assert np.allclose(got(other.tensor(x)).tolist(), model(lib.tensor(x)).tolist(), atol=1e-6)
 
 
+def test_generators_and_functions_interchange() -> None:
+    for lib, other in ((torch, rushlight), (rushlight, torch)):
+        generator = lib.Generator().manual_seed(3)
+        lib.rand(5, generator=generator)
+        values = [generator, lib.relu, lib.nn.functional.gelu, lib.nn.TransformerEncoderLayer(4, 2, 4)]
+        got = through(values, lib, other, weights_only=False)
+        assert other.rand(3, generator=got[0]).tolist() == lib.rand(3, generator=generator).tolist()
+        assert got[1](other.tensor([-1.0, 2.0])).tolist() == [0, 2]
+        assert got[2] is other.nn.functional.gelu
+        assert repr(got[3]) == repr(values[3])
+
+
 def test_bytes_are_equal() -> None:
     files = []
     for lib in (torch, rushlight):

@@ -214,12 +214,11 @@ class autocast:
         set_autocast_enabled(device, self._enabled)
         return self
 
-    def __exit__(self, *exception: object) -> bool:
+    def __exit__(self, *exception: object) -> None:
         if autocast_decrement_nesting() == 0:
             clear_autocast_cache()
         enabled, settings.dtype[self.device], settings.cache_enabled = self._before.pop()
         set_autocast_enabled(self.device, enabled)
-        return False
 
     def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(func):
@@ -248,7 +247,7 @@ def _cast(value: Any, device_type: str, target: dtype) -> Any:
         return {_cast(k, device_type, target): _cast(v, device_type, target) for k, v in value.items()}
     if isinstance(value, Iterable):
         parts = (_cast(v, device_type, target) for v in value)
-        return type(value)(parts) if isinstance(value, (list, tuple)) else parts  # type: ignore[call-arg]
+        return type(value)(parts) if isinstance(value, (list, tuple)) else parts
     return value
 
 

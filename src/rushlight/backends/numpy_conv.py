@@ -33,6 +33,12 @@ MOST_WASTE = 1.6
 PARALLEL_PRODUCTS = 4_000_000
 
 
+def _reversed(taps: slice, count: int) -> slice:
+    """The `count` positions of a slice in the opposite order."""
+    last = taps.start + (count - 1) * taps.step
+    return slice(last, taps.start - taps.step if taps.start >= taps.step else None, -taps.step)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How the positions of input, kernel and output of one convolution meet."""
@@ -87,14 +93,12 @@ class Geometry:
                 shift, residue = divmod(first * d, s)
                 found.append((residue, slice(first, None, period), shift, d * period // s))
             per_dim.append(found)
-        return tuple(tuple(zip(*combined, strict=True)) for combined in itertools.product(*per_dim))  # type: ignore[misc]
+        return tuple(tuple(zip(*combined, strict=True)) for combined in itertools.product(*per_dim))
 
     def interior(self, residues: Sizes) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Where a phase and the input overlap: slices of the phase and slices of the input."""
         in_phase, in_input = [], []
-        for residue, n, q, s, p in zip(
-            residues, self.input_size, self.grid, self.stride, self.padding, strict=True
-        ):
+        for residue, n, q, s, p in zip(residues, self.input_size, self.grid, self.stride, self.padding, strict=True):
             low = max(0, -((residue - p) // s))
             high = min(q, (n - 1 + p - residue) // s + 1)
             high = max(high, low)
@@ -119,8 +123,7 @@ class Geometry:
             in_phase, in_input = self.interior(residues)
             counts = tuple(len(range(*t.indices(k))) for t, k in zip(taps, self.kernel_size, strict=True))
             last = [a + b * (n - 1) for a, b, n in zip(shifts, steps, counts, strict=True)]
-            backwards = tuple(slice(t.start + (n - 1) * t.step, t.start - t.step if t.start >= t.step else None, -t.step)
-                              for t, n in zip(taps, counts, strict=True))  # fmt: skip
+            backwards = tuple(_reversed(t, n) for t, n in zip(taps, counts, strict=True))
             geometry = Geometry(
                 self.output_size,
                 counts,
@@ -204,7 +207,7 @@ class _Work:
 
     def images(self, wanted: int) -> int:
         """How many images make a block."""
-        return max(1, min(wanted, BLOCK_BYTES // self.image_bytes))
+        return max(1, min(wanted, BLOCK_BYTES // int(self.image_bytes)))
 
     def tiles(self) -> list[tuple[slice, Geometry]]:
         """Blocks of output rows: one, unless a single image's columns exceed the cache."""
@@ -227,7 +230,9 @@ class _Work:
 
 
 def _is_pointwise(geometry: Geometry) -> bool:
-    return geometry.input_size == geometry.output_size and set(geometry.kernel_size) == {1} and not any(geometry.padding)
+    return (
+        geometry.input_size == geometry.output_size and set(geometry.kernel_size) == {1} and not any(geometry.padding)
+    )
 
 
 def _convolve(x: Any, weight: Any, bias: Any, geometry: Geometry, groups: int, out: Any) -> None:
@@ -279,7 +284,8 @@ def forward(x: Any, weight: Any, bias: Any, geometry: Geometry, groups: int) -> 
 
 
 def input_gradient(g: Any, weight: Any, bias: Any, geometry: Geometry, groups: int) -> Any:
-    """Gradient of `forward` for its input, from g [N, O, *output_size]; plus bias [C] or None (transposed convolution)."""
+    """Gradient of `forward` for its input, from g [N, O, *output_size]; plus bias [C] or None "
+    "(transposed convolution)."""
     n, o = g.shape[:2]
     c = weight.shape[1] * groups
     kernel = weight.shape[2:]

@@ -202,9 +202,7 @@ def _channels_last_joined(x: Any) -> Any:
 
 
 def _cast_back(gradients: tuple[Any, ...], *likes: Any) -> tuple[Any, ...]:
-    return tuple(
-        None if like is None else narrow(g, like.dtype) for g, like in zip(gradients, likes, strict=True)
-    )
+    return tuple(None if like is None else narrow(g, like.dtype) for g, like in zip(gradients, likes, strict=True))
 
 
 def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
@@ -340,7 +338,10 @@ def group_norm_grad(
         for i, j in _blocks(start, stop, planes.itemsize * c * length):
             m, r = np.repeat(mean[i:j], per, axis=1), np.repeat(rstd[i:j], per, axis=1)
             centred = planes[i:j] - m[..., None]
-            product, total = np.vecdot(gradients[i:j], centred), np.matmul(gradients[i:j], np.ones(length, planes.dtype))
+            product, total = (
+                np.vecdot(gradients[i:j], centred),
+                np.matmul(gradients[i:j], np.ones(length, planes.dtype)),
+            )
             found[0] += (product * r).sum(axis=0)
             found[1] += total.sum(axis=0)
             by_group = (j - i, groups, per)

@@ -11,7 +11,7 @@ from rushlight.dtypes import NP_HALF
 FLOAT32 = np.dtype(np.float32)
 
 
-def widen(*arrays: Any) -> tuple[Any, ...]:
+def widen(*arrays: Any) -> Any:
     """The arrays, those of half precision as float32; None stays."""
     return tuple(a.astype(FLOAT32) if a is not None and a.dtype in NP_HALF else a for a in arrays)
 

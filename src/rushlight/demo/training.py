@@ -76,4 +76,5 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
 def accuracy(model: nn.Module, data: TensorDataset) -> float:
     """The share of the images whose label the model gets right."""
     images, labels = data.tensors
-    return (scores(model, images).argmax(1) == labels).float().mean().item()
+    share: float = (scores(model, images).argmax(1) == labels).float().mean().item()
+    return share

@@ -10,7 +10,7 @@ import numpy as np
 from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
-from rushlight.tape import Node, Variable, caller, node_class, record, sync, wrap
+from rushlight.tape import Node, Variable, caller, inference_error, node_class, record, sync, wrap
 from rushlight.tape import plain_tensor as tape_plain_tensor
 from rushlight.spec import Spec
 
@@ -85,7 +85,9 @@ def unary(op: Elementwise) -> Callable[..., Any]:
             node.hooks = node.where = node.out_specs = node.specs = None
             if keeps == "input":
                 node.saved = (x,)
-                node.versions = ((0, input._counter, input._counter[0] if input._counter else 0),)
+                if input._counter is None:
+                    raise inference_error()
+                node.versions = ((0, input._counter, input._counter[0]),)
                 node.where = caller()
             elif keeps == "out":
                 node.saved = (t._data,)
@@ -195,7 +197,9 @@ def _keep_operands(node: Node, plan: Any, input: Any, other: Any) -> None:
         if isinstance(source, Variable):
             saved.append(source._data)
             version = source._counter
-            versions.append((slot, version, version[0] if version else 0))
+            if version is None:
+                raise inference_error()
+            versions.append((slot, version, version[0]))
         else:
             saved.append(source)
     node.saved = tuple(saved)

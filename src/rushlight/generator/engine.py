@@ -185,8 +185,11 @@ class Generator:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Generator, (self.device,), self.state_bytes())
 
-    def __setstate__(self, state: bytes) -> None:
-        self.load_bytes(state)
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple):  # as PyTorch pickles it: seed, offset, state
+            self.set_state(state[-1])
+        else:
+            self.load_bytes(state)
 
     def __repr__(self) -> str:
         return f"<torch._C.Generator object at {id(self):#x}>"

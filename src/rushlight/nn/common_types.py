@@ -1,6 +1,6 @@
 """Names of argument types that model code imports for its annotations."""
 
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from rushlight.tensor import Tensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from rushlight.creation import empty
 from rushlight.nn import init
@@ -26,7 +26,7 @@ def repeated(value: Any, n: int) -> Any:
 class _ConvNd(Module):
     """What all convolutions share: sizes, weight, bias and their initialisation."""
 
-    __constants__ = [
+    __constants__: ClassVar[list[str]] = [
         "stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
         "kernel_size",
     ]  # fmt: skip
@@ -127,9 +127,21 @@ class _Conv(_ConvNd):
         dtype: Any = None,
     ) -> None:  # fmt: skip
         n = self.rank
-        sizes = [repeated(v, n) for v in (kernel_size, stride, padding, dilation)]
+        kernel, step, pads, spread = (repeated(v, n) for v in (kernel_size, stride, padding, dilation))
         super().__init__(
-            in_channels, out_channels, *sizes, False, (0,) * n, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel,
+            step,
+            pads,
+            spread,
+            False,
+            (0,) * n,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -204,7 +216,19 @@ class _ConvTransposeNd(_ConvNd):
             repeated(v, n) for v in (kernel_size, stride, padding, dilation, output_padding)
         )
         super().__init__(
-            in_channels, out_channels, kernel, step, pads, spread, True, extra, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel,
+            step,
+            pads,
+            spread,
+            True,
+            extra,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
     def _output_padding(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
@@ -278,7 +302,7 @@ class _LazyConvXdMixin(LazyModuleMixin):
 
     def __init__(self: Any, out_channels: int, kernel_size: Size, *args: Any, **kwargs: Any) -> None:
         with_bias = kwargs.pop("bias", None)
-        place = {name: kwargs.get(name) for name in ("device", "dtype")}
+        place: dict[str, Any] = {name: kwargs.get(name) for name in ("device", "dtype")}
         # bias stands after stride, padding, dilation and groups; one place later in transposed convolutions
         at = 4
         arguments = list(args)
@@ -291,13 +315,13 @@ class _LazyConvXdMixin(LazyModuleMixin):
         # groups are checked against the real number of channels later
         super().__init__(0, 0, kernel_size, *arguments, **kwargs)
         self.out_channels = out_channels
-        self.weight = UninitializedParameter(**place)
+        self.register_parameter("weight", UninitializedParameter(**place))
         if with_bias:
-            self.bias = UninitializedParameter(**place)
+            self.register_parameter("bias", UninitializedParameter(**place))
 
     def reset_parameters(self: Any) -> None:
         if not self.has_uninitialized_params() and self.in_channels != 0:
-            super().reset_parameters()
+            super().reset_parameters()  # type: ignore[misc]
 
     def initialize_parameters(self: Any, input: Tensor, *args: Any, **kwargs: Any) -> None:
         """Materialise weight and bias for the channels of `input`."""

@@ -55,12 +55,14 @@ class _InstanceNorm(_NormBase):
                     f"but got: {input.size(dim)}."
                 )
             warnings.warn(
-                f"input's size at dim={dim} does not match num_features. You can silence this warning by not passing in "
+                f"input's size at dim={dim} does not match num_features. You can silence this warning "
+                "by not passing in "
                 "num_features, which is not used because affine=False",
                 stacklevel=2,
             )
         if dim == 0:
-            return self._normalise(input.unsqueeze(0)).squeeze(0)
+            out: Tensor = self._normalise(input.unsqueeze(0)).squeeze(0)
+            return out
         return self._normalise(input)
 
     def _normalise(self, input: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from typing import Any, ClassVar
 
 from rushlight.creation import empty
 from rushlight.nn import init
@@ -23,7 +23,7 @@ class LocalResponseNorm(Module):
         Number of channels of a neighbourhood.
     """
 
-    __constants__ = ["size", "alpha", "beta", "k"]
+    __constants__: ClassVar[list[str]] = ["size", "alpha", "beta", "k"]
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class CrossMapLRN2d(Module):
 
     Notes
     -----
-    PyTorch: the neighbourhood reaches (size - 1) // 2 channels to both sides, and channel 0 counts in all of them, which
-    is what PyTorch computes. `LocalResponseNorm` is the plain form.
+    PyTorch: the neighbourhood reaches (size - 1) // 2 channels to both sides, and channel 0 counts in all of them: so it
+    does in PyTorch. `LocalResponseNorm` is the plain form.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
@@ -68,7 +68,8 @@ class CrossMapLRN2d(Module):
         if channels > reach + 1:
             first = squares[:, :1].expand(-1, channels - reach - 1, -1, -1)
             total = total + pad(first, (0, 0, 0, 0, reach + 1, 0))
-        return input * (total * (self.alpha / self.size) + self.k) ** -self.beta
+        out: Tensor = input * (total * (self.alpha / self.size) + self.k) ** -self.beta
+        return out
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
@@ -100,7 +101,7 @@ class LayerNorm(Module):
     tensor([[-1.0000,  1.0000]], grad_fn=<NativeLayerNormBackward0>)
     """
 
-    __constants__ = ["normalized_shape", "eps", "elementwise_affine"]
+    __constants__: ClassVar[list[str]] = ["normalized_shape", "eps", "elementwise_affine"]
     normalized_shape: tuple[int, ...]
     eps: float
     elementwise_affine: bool
@@ -151,7 +152,7 @@ class GroupNorm(Module):
         Whether there are a weight and a bias per channel.
     """
 
-    __constants__ = ["num_groups", "num_channels", "eps", "affine"]
+    __constants__: ClassVar[list[str]] = ["num_groups", "num_channels", "eps", "affine"]
     num_groups: int
     num_channels: int
     eps: float
@@ -203,7 +204,7 @@ class RMSNorm(Module):
         Whether there is a weight of that shape.
     """
 
-    __constants__ = ["normalized_shape", "eps", "elementwise_affine"]
+    __constants__: ClassVar[list[str]] = ["normalized_shape", "eps", "elementwise_affine"]
     normalized_shape: tuple[int, ...]
     eps: float | None
     elementwise_affine: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rushlight.nn.functional.padding import pad
 from rushlight.nn.module import Module
@@ -12,7 +12,7 @@ from rushlight.tensor import Tensor
 class _PadNd(Module):
     """Padding of the last `rank` dims by one of the modes."""
 
-    __constants__ = ["padding"]
+    __constants__: ClassVar[list[str]] = ["padding"]
     rank: int
     mode: str
 
@@ -38,7 +38,7 @@ class _ModePadNd(_PadNd):
 class _ConstantPadNd(_PadNd):
     """Padding with a value."""
 
-    __constants__ = ["padding", "value"]
+    __constants__: ClassVar[list[str]] = ["padding", "value"]
     value: float
 
     def __init__(self, padding: Any, value: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rushlight.nn.functional.vision import pixel_shuffle, pixel_unshuffle
 from rushlight.nn.module import Module
 from rushlight.tensor import Tensor
@@ -16,7 +18,7 @@ class PixelShuffle(Module):
     torch.Size([1, 2, 6, 6])
     """
 
-    __constants__ = ["upscale_factor"]
+    __constants__: ClassVar[list[str]] = ["upscale_factor"]
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class PixelShuffle(Module):
 class PixelUnshuffle(Module):
     """[*, C, H*r, W*r] as [*, C*r*r, H, W], the inverse of `PixelShuffle`."""
 
-    __constants__ = ["downscale_factor"]
+    __constants__: ClassVar[list[str]] = ["downscale_factor"]
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()

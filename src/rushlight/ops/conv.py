@@ -36,7 +36,9 @@ def convolved_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilati
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
 
 
-def transposed_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, output_padding: Ints, dilation: Ints) -> Ints:
+def transposed_size(
+    size: Ints, kernel: Ints, stride: Ints, padding: Ints, output_padding: Ints, dilation: Ints
+) -> Ints:
     """Output size of a transposed convolution."""
     sizes = zip(size, kernel, stride, padding, output_padding, dilation, strict=True)
     return tuple((n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in sizes)
@@ -186,7 +188,8 @@ def convolution(
     if not x.size or not weight.size:
         return _only_bias((x.shape[0], weight.shape[0], *size), bias, x.dtype)
     geometry = _geometry(x.shape[2:], kernel, size, stride, padding, dilation)
-    return narrow(numpy_conv.forward(*widen(x, weight, bias), geometry, groups), x.dtype)
+    wide, w, b = widen(x, weight, bias)
+    return narrow(numpy_conv.forward(wide, w, b, geometry, groups), x.dtype)
 
 
 def _only_bias(shape: Ints, bias: Any, dtype: Any) -> Any:
@@ -224,7 +227,8 @@ def convolution_transposed(
     if not x.size or not weight.size:
         return _only_bias((x.shape[0], weight.shape[1] * groups, *output_size), bias, x.dtype)
     geometry = _geometry(output_size, weight.shape[2:], x.shape[2:], stride, padding, dilation)
-    return narrow(numpy_conv.input_gradient(*widen(x, weight, bias), geometry, groups), x.dtype)
+    wide, w, b = widen(x, weight, bias)
+    return narrow(numpy_conv.input_gradient(wide, w, b, geometry, groups), x.dtype)
 
 
 def _weight_grad_spec(
@@ -233,9 +237,7 @@ def _weight_grad_spec(
     return Spec((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
 
 
-def _weight_grad_x(
-    g: Any, g_out: Any, x_spec: Spec, stride: Ints, padding: Ints, dilation: Ints, groups: int
-) -> Any:
+def _weight_grad_x(g: Any, g_out: Any, x_spec: Spec, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     return conj_of(convolution_transposed(g_out, conj_of(g), None, x_spec.shape[2:], stride, padding, dilation, groups))
 
 
@@ -251,4 +253,5 @@ def convolution_weight_grad(
     if not x.size or not g_out.size:
         return np.zeros((g_out.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     geometry = _geometry(x.shape[2:], kernel_size, g_out.shape[2:], stride, padding, dilation)
-    return narrow(numpy_conv.weight_gradient(*widen(x, g_out), geometry, groups), x.dtype)
+    wide, g = widen(x, g_out)
+    return narrow(numpy_conv.weight_gradient(wide, g, geometry, groups), x.dtype)

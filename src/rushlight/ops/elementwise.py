@@ -7,9 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.errors import DTypeError
 from rushlight.ops.kinds import OPS, Array, Mask, elementwise
 from rushlight.ops.linear import cast, conj_of, zeros_as
+from rushlight.ops.logic import bitwise_and as bitwise_and
+from rushlight.ops.logic import bitwise_left_shift as bitwise_left_shift
+from rushlight.ops.logic import bitwise_not as bitwise_not
+from rushlight.ops.logic import bitwise_or as bitwise_or
+from rushlight.ops.logic import bitwise_right_shift as bitwise_right_shift
+from rushlight.ops.logic import bitwise_xor as bitwise_xor
+from rushlight.ops.logic import eq as eq
+from rushlight.ops.logic import gcd as gcd
+from rushlight.ops.logic import ge as ge
+from rushlight.ops.logic import gt as gt
+from rushlight.ops.logic import isfinite as isfinite
+from rushlight.ops.logic import isinf as isinf
+from rushlight.ops.logic import isnan as isnan
+from rushlight.ops.logic import isneginf as isneginf
+from rushlight.ops.logic import isposinf as isposinf
+from rushlight.ops.logic import lcm as lcm
+from rushlight.ops.logic import le as le
+from rushlight.ops.logic import logical_and as logical_and
+from rushlight.ops.logic import logical_not as logical_not
+from rushlight.ops.logic import logical_or as logical_or
+from rushlight.ops.logic import logical_xor as logical_xor
+from rushlight.ops.logic import lt as lt
+from rushlight.ops.logic import ne as ne
+from rushlight.ops.logic import signbit as signbit
 from rushlight.spec import spec_of
 
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -32,7 +55,7 @@ def sub(xp: Any, x: Array, y: Array) -> Array:
     return x - y
 
 
-@elementwise(grad=(lambda g: -g, lambda g: g))
+@elementwise(name="RsubBackward1", grad=(lambda g: -g, lambda g: g))
 def rsub(xp: Any, x: Array, y: Array) -> Array:
     """y - x."""
     return xp.subtract(y, x)
@@ -511,7 +534,7 @@ def _clamp_grad(g: Any, x: Any, min: Any, max: Any) -> Any:
     return where(ge(x, min) if min is not None else le(x, max), g, zeros_like(g))
 
 
-@elementwise(grad=_clamp_grad)
+@elementwise(name="ClampBackward1", grad=_clamp_grad)
 def clamp(xp: Any, x: Array, min: Any = None, max: Any = None) -> Array:
     """x limited to min..max, Python numbers or None."""
     if min is not None:
@@ -562,167 +585,6 @@ def nan_to_num(xp: Any, x: Array, nan: Any = 0.0, posinf: Any = None, neginf: An
     if x.dtype.kind not in "fcV":
         return x.copy()
     return np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
-
-
-# Comparison and logic (no gradients)
-
-
-@elementwise(result="bool", grad=(None, None))
-def eq(xp: Any, x: Array, y: Array) -> Array:
-    """x == y."""
-    return xp.equal(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def ne(xp: Any, x: Array, y: Array) -> Array:
-    """x != y."""
-    return xp.not_equal(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def lt(xp: Any, x: Array, y: Array) -> Array:
-    """x < y."""
-    return xp.less(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def le(xp: Any, x: Array, y: Array) -> Array:
-    """x <= y."""
-    return xp.less_equal(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def gt(xp: Any, x: Array, y: Array) -> Array:
-    """x > y."""
-    return xp.greater(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def ge(xp: Any, x: Array, y: Array) -> Array:
-    """x >= y."""
-    return xp.greater_equal(x, y)
-
-
-@elementwise(result="bool", grad=(None,))
-def isnan(xp: Any, x: Array) -> Array:
-    """Whether x is NaN."""
-    return xp.not_equal(x, x)
-
-
-@elementwise(result="bool", grad=(None,))
-def isinf(xp: Any, x: Array) -> Array:
-    """Whether x is infinite."""
-    return xp.isinf(x)
-
-
-@elementwise(result="bool", grad=(None,))
-def isfinite(xp: Any, x: Array) -> Array:
-    """Whether x is neither infinite nor NaN."""
-    return xp.isfinite(x)
-
-
-@elementwise(result="bool", grad=(None,))
-def isposinf(xp: Any, x: Array) -> Array:
-    """Whether x is +inf."""
-    return xp.isinf(x) & xp.greater(x, 0)
-
-
-@elementwise(result="bool", grad=(None,))
-def isneginf(xp: Any, x: Array) -> Array:
-    """Whether x is -inf."""
-    return xp.isinf(x) & xp.less(x, 0)
-
-
-@elementwise(result="bool", grad=(None,))
-def signbit(xp: Any, x: Array) -> Array:
-    """Whether the sign bit is set."""
-    return xp.signbit(x) if x.dtype.kind in "fV" else xp.less(x, 0)
-
-
-@elementwise(result="bool", grad=(None, None))
-def logical_and(xp: Any, x: Array, y: Array) -> Array:
-    """Both non-zero."""
-    return xp.logical_and(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def logical_or(xp: Any, x: Array, y: Array) -> Array:
-    """Either non-zero."""
-    return xp.logical_or(x, y)
-
-
-@elementwise(result="bool", grad=(None, None))
-def logical_xor(xp: Any, x: Array, y: Array) -> Array:
-    """One of the two non-zero."""
-    return xp.logical_xor(x, y)
-
-
-@elementwise(result="bool", grad=(None,))
-def logical_not(xp: Any, x: Array) -> Array:
-    """Zero."""
-    return xp.logical_not(x)
-
-
-_SCALAR_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16"}
-
-
-def _integral(name: str, *arrays: Any) -> None:
-    for a in arrays:
-        kind = ("f" if isinstance(a, float) else "i") if isinstance(a, (int, float)) else a.dtype.kind
-        if kind not in "iub":
-            raise DTypeError(f"\"{name}_cpu\" not implemented for '{_SCALAR_NAMES.get(str(a.dtype), a.dtype)}'")
-
-
-@elementwise(grad=(None, None))
-def bitwise_and(xp: Any, x: Array, y: Array) -> Array:
-    """x & y of integers or bools."""
-    _integral("bitwise_and", x, y)
-    return xp.bitwise_and(x, y)
-
-
-@elementwise(grad=(None, None))
-def bitwise_or(xp: Any, x: Array, y: Array) -> Array:
-    """x | y of integers or bools."""
-    _integral("bitwise_or", x, y)
-    return xp.bitwise_or(x, y)
-
-
-@elementwise(grad=(None, None))
-def bitwise_xor(xp: Any, x: Array, y: Array) -> Array:
-    """x ^ y of integers or bools."""
-    _integral("bitwise_xor", x, y)
-    return xp.bitwise_xor(x, y)
-
-
-@elementwise(grad=(None,))
-def bitwise_not(xp: Any, x: Array) -> Array:
-    """~x of integers or bools."""
-    _integral("bitwise_not", x)
-    return xp.invert(x)
-
-
-@elementwise(grad=(None, None))
-def bitwise_left_shift(xp: Any, x: Array, y: Array) -> Array:
-    """x << y."""
-    return xp.left_shift(x, y)
-
-
-@elementwise(grad=(None, None))
-def bitwise_right_shift(xp: Any, x: Array, y: Array) -> Array:
-    """x >> y."""
-    return xp.right_shift(x, y)
-
-
-@elementwise(grad=(None, None))
-def gcd(xp: Any, x: Array, y: Array) -> Array:
-    """Greatest common divisor."""
-    return xp.gcd(x, y)
-
-
-@elementwise(grad=(None, None))
-def lcm(xp: Any, x: Array, y: Array) -> Array:
-    """Least common multiple."""
-    return xp.lcm(x, y)
 
 
 # Fused forms

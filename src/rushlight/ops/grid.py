@@ -141,9 +141,7 @@ def grid_sample(x: Array, grid: Array, mode: str, padding_mode: str, align_corne
     size = spec_of(x).shape[2:]
     n = len(size)
     # the grid names the last dim first
-    raw = [
-        _to_pixels(getitem_select(grid, (..., n - 1 - d)), size[d], align_corners) for d in range(n)
-    ]
+    raw = [_to_pixels(getitem_select(grid, (..., n - 1 - d)), size[d], align_corners) for d in range(n)]
     if mode == "bicubic":
         corners = _cubic_corners(x, raw, size, padding_mode, align_corners)
     else:

@@ -43,7 +43,7 @@ def _unique_positions(at: Where) -> bool:
 def index(xp: Any, x: Array, at: Where) -> Array:
     """The elements at an index with integer arrays or masks, as a copy."""
     picked = np.asarray(x[at.index])
-    return picked if picked.flags.c_contiguous else picked.copy(order="C")
+    return picked if picked.flags.c_contiguous and 1 not in picked.shape else picked.copy(order="C")
 
 
 @opaque(spec=lambda x, shape, at: Spec(shape, x.dtype), grad=lambda g, at: index(g, at))

@@ -10,7 +10,7 @@ from rushlight.backends import numpy_resample
 from rushlight.backends.numpy_resample import Resampling
 from rushlight.backends.precision import narrow, widen
 from rushlight.errors import ShapeError
-from rushlight.ops.kinds import Array, Opaque, opaque
+from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
 
 Plans = tuple[Resampling, ...]
@@ -39,14 +39,14 @@ def _resize(x: Any, plans: Plans) -> Any:
     return narrow(out if out is not x else x.copy(), x.dtype)
 
 
-def _declare_resize(title: str, name: str) -> Opaque:
+def _declare_resize(title: str, name: str) -> Any:
     def resize(xp: Any, x: Array, plans: Plans) -> Array:
         return _resize(x, plans)
 
     resize.__name__ = f"upsample_{title}"
     resize.__doc__ = f"The last dims of x resized ({title}); one plan per dim."
     declare = opaque(name=name, spec=_resized_spec, grad=lambda g, plans: resize_grad(g, plans, title))
-    return declare(resize)  # type: ignore[no-any-return]
+    return declare(resize)
 
 
 RESIZES = {
@@ -76,5 +76,6 @@ def _grad_spec(g: Spec, plans: Plans, title: str) -> Spec:
 @opaque(spec=_grad_spec, grad=lambda g, plans, title: RESIZES[title](g, plans))
 def resize_grad(xp: Any, g_out: Array, plans: Plans, title: str) -> Array:
     """The gradient of resizing: the transposed map."""
-    out = numpy_resample.resample_gradient(*widen(g_out), plans)
+    (wide,) = widen(g_out)
+    out = numpy_resample.resample_gradient(wide, plans)
     return narrow(out if out is not g_out else g_out.copy(), g_out.dtype)

@@ -13,7 +13,7 @@ from rushlight.ops.linear import conj_of, diagonal, expand, permute, reshape, su
 from rushlight.spec import Spec, spec_of
 
 NAMES = {
-    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long long",
+    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int",
     "int32": "int", "bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
     "int16": "short", "int8": "signed char", "uint8": "unsigned char",
 }  # fmt: skip

@@ -103,9 +103,7 @@ def _frozen_joint(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float) 
 
 
 @composite(name="NativeBatchNormBackward0", joint=_frozen_joint, fast=kernel.batch_norm_frozen)
-def batch_norm_frozen(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
-) -> Array:
+def batch_norm_frozen(x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float) -> Array:
     """(x - mean) / sqrt(var + eps) * weight + bias with given statistics, which get no gradient."""
     _, per_channel, _ = _layout(x)
     centred = _wide(x) - reshape(_wide(mean), per_channel)
@@ -138,9 +136,7 @@ def _layer_norm_joint(g: Any, x: Any, weight: Any, out: Any, dims: int) -> Any:
 
 
 @composite(name="NativeLayerNormBackward0", joint=_layer_norm_joint, fast=kernel.layer_norm)
-def layer_norm(
-    x: Array, weight: Array | None, bias: Array | None, dims: int, eps: float
-) -> tuple[Array, Array, Array]:
+def layer_norm(x: Array, weight: Array | None, bias: Array | None, dims: int, eps: float) -> tuple[Array, Array, Array]:
     """(x - mean) / sqrt(var + eps) * weight + bias with the statistics over the last `dims` dims [1]_.
 
     Returns the result, the mean and 1 / sqrt(var + eps), the last two with those dims of size 1.
@@ -205,7 +201,7 @@ def group_norm(
     ----------
     .. [1] Y. Wu, K. He, "Group Normalization", 2018.
     """
-    whole, per_group, per_channel, count = _group_layout(x, groups)
+    whole, _, per_channel, count = _group_layout(x, groups)
     wide = reshape(_wide(x), whole)
     mean = sum(wide, (2, 3), True) / count
     centred = wide - mean

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import ShapeError, explain
-from rushlight.ops.kinds import Array, Opaque, opaque
+from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
 
 Pads = tuple[tuple[int, int], ...]
@@ -76,7 +76,8 @@ def _check_filled(mode: str, shape: Ints, pads: Pads) -> None:
         if mode == "reflect" and max(low, high) >= size:
             raise explain(
                 ShapeError(
-                    f"Argument #{2 * (n - i) + 2}: Padding size should be less than the corresponding input dimension, but got: "
+                    f"Argument #{2 * (n - i) + 2}: Padding size should be less than the corresponding "
+                    "input dimension, but got: "
                     f"padding ({low}, {high}) at dimension {len(shape) - n + i} of input {list(shape)}"
                 ),
                 expected=f"at most {size - 1} on each side, as the edge itself is not repeated",
@@ -101,7 +102,7 @@ def _check_circular(shape: Ints, pads: Pads) -> None:
             raise ShapeError("Negative padding value is resulting in an empty dimension")
 
 
-def _declare_pad(mode: str, title: str, n: int) -> Opaque:
+def _declare_pad(mode: str, title: str, n: int) -> Any:
     def pad_spec(x: Spec, pads: Pads) -> Spec:
         _check_circular(x.shape, pads) if mode == "circular" else _check_filled(mode, x.shape, pads)
         return Spec(_padded_shape(x.shape, pads), x.dtype)

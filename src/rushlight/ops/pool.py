@@ -12,7 +12,7 @@ from rushlight.backends import numpy_pool
 from rushlight.backends.numpy_pool import Windows
 from rushlight.backends.precision import narrow, widen
 from rushlight.errors import ShapeError, explain
-from rushlight.ops.kinds import Array, Opaque, opaque
+from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
 
 Ints = tuple[int, ...]
@@ -21,7 +21,7 @@ _windows = lru_cache(256)(Windows)
 
 
 def pooled_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Ints:
-    """Number of windows in each dim; with `ceil_mode` the last may hang over, but must start inside or in the padding before."""
+    """Number of windows in each dim; with `ceil_mode` the last may hang over if it starts before the end."""
     out = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
         reach = n + 2 * p - d * (k - 1) - 1
@@ -55,13 +55,18 @@ def _check_window(x: Spec, kernel: Ints, stride: Ints, padding: Ints, dilation: 
         channels = x.shape[x.ndim - n - 1]
         raise explain(
             ShapeError(
-                f"Given input size: ({_cross((channels, *size))}). Calculated output size: ({_cross((channels, *made))}). "
+                f"Given input size: ({_cross((channels, *size))}). Calculated output size: "
+                f"({_cross((channels, *made))}). "
                 "Output size is too small"
             ),
-            expected=f"input of at least {_cross(tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)))}",
+            expected=f"input of at least {_cross(_reach(kernel, dilation))}",
             received=f"input {list(x.shape)}, padding {list(padding)}",
         )
     return made
+
+
+def _reach(kernel: Ints, dilation: Ints) -> Ints:
+    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
 
 
 def _cross(sizes: Ints) -> str:
@@ -74,7 +79,9 @@ def _named(what: str, values: Ints) -> str:
 
 def pool_windows(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Windows:
     """The windows of a pooling over planes of `size`."""
-    return _windows(size, pooled_size(size, kernel, stride, padding, dilation, ceil_mode), kernel, stride, padding, dilation)
+    return _windows(
+        size, pooled_size(size, kernel, stride, padding, dilation, ceil_mode), kernel, stride, padding, dilation
+    )
 
 
 def _windows_of(x: Any, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Windows:
@@ -93,12 +100,13 @@ def _max_formula(
     return max_pool_grad(g[0], out[1], _windows_of(x_spec, kernel, stride, padding, dilation, ceil_mode))
 
 
-def _declare_max_pool(n: int) -> Opaque:
+def _declare_max_pool(n: int) -> Any:
     def max_pool(
         xp: Any, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool = False
     ) -> tuple[Array, Array]:
         windows = _windows_of(x, kernel, stride, padding, dilation, ceil_mode)
-        values, codes = numpy_pool.max_pool(*widen(x), windows)
+        (wide,) = widen(x)
+        values, codes = numpy_pool.max_pool(wide, windows)
         return narrow(values, x.dtype), codes
 
     max_pool.__name__ = f"max_pool{n}d_with_codes"
@@ -117,7 +125,8 @@ def _plane_spec(g: Spec, codes: Spec, windows: Windows) -> Spec:
 @opaque(spec=_plane_spec, grad=(lambda g, codes, windows: max_pool_pick(g, codes, windows), None))
 def max_pool_grad(xp: Any, g_out: Array, codes: Array, windows: Windows) -> Array:
     """The gradient of max pooling: each window's gradient at the place of its maximum."""
-    return narrow(numpy_pool.max_pool_gradient(*widen(g_out), codes, windows), g_out.dtype)
+    (wide,) = widen(g_out)
+    return narrow(numpy_pool.max_pool_gradient(wide, codes, windows), g_out.dtype)
 
 
 @opaque(
@@ -166,10 +175,12 @@ def _average(x: Any, windows: Windows, count_include_pad: bool, divisor: int | N
         counts = divisor if divisor is not None else numpy_pool.average_divisor(windows, count_include_pad)
         return np.trunc(sums / counts).astype(x.dtype)
     (wide,) = widen(x)
-    return narrow(numpy_pool.sum_pool(wide, windows, average_scale(windows, count_include_pad, divisor, wide.dtype)), x.dtype)
+    return narrow(
+        numpy_pool.sum_pool(wide, windows, average_scale(windows, count_include_pad, divisor, wide.dtype)), x.dtype
+    )
 
 
-def _declare_avg_pool(n: int) -> Opaque:
+def _declare_avg_pool(n: int) -> Any:
     def avg_pool(
         xp: Any, x: Array, kernel: Ints, stride: Ints, padding: Ints, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor: int | None = None,
@@ -237,7 +248,7 @@ def _adaptive_average(x: Any, output_size: Ints) -> Any:
         return numpy_pool.sum_pool(x, windows, average_scale(windows, True, None, x.dtype))
     for dim, count in enumerate(output_size, x.ndim - n):
         lead = (slice(None),) * dim
-        out = np.empty((*x.shape[:dim], count, *x.shape[dim + 1 :]), x.dtype)
+        out: Any = np.empty((*x.shape[:dim], count, *x.shape[dim + 1 :]), x.dtype)
         for i, (start, stop) in enumerate(adaptive_edges(x.shape[dim], count)):
             np.add.reduce(x[*lead, start:stop], axis=dim, out=out[*lead, i])
             out[*lead, i] *= np.asarray(1 / (stop - start), x.dtype)
@@ -249,9 +260,10 @@ def _adaptive_spec(x: Spec, output_size: Ints) -> Spec:
     return Spec((*x.shape[: x.ndim - len(output_size)], *output_size), x.dtype)
 
 
-def _declare_adaptive_avg_pool(n: int) -> Opaque:
+def _declare_adaptive_avg_pool(n: int) -> Any:
     def adaptive_avg_pool(xp: Any, x: Array, output_size: Ints) -> Array:
-        return narrow(_adaptive_average(*widen(x), output_size), x.dtype)
+        (wide,) = widen(x)
+        return narrow(_adaptive_average(wide, output_size), x.dtype)
 
     def formula(g: Any, x_spec: Spec, output_size: Ints) -> Any:
         return adaptive_avg_pool_grad(g, x_spec.shape[len(x_spec.shape) - len(output_size) :])
@@ -270,7 +282,9 @@ def _adaptive_again(g: Any, g_out_spec: Spec, size: Ints) -> Any:
     return pool(g, g_out_spec.shape[len(g_out_spec.shape) - len(size) :])
 
 
-@opaque(spec=lambda g_out, size: Spec((*g_out.shape[: g_out.ndim - len(size)], *size), g_out.dtype), grad=_adaptive_again)
+@opaque(
+    spec=lambda g_out, size: Spec((*g_out.shape[: g_out.ndim - len(size)], *size), g_out.dtype), grad=_adaptive_again
+)
 def adaptive_avg_pool_grad(xp: Any, g_out: Array, size: Ints) -> Array:
     """The gradient of adaptive average pooling of planes of `size`."""
     (g,) = widen(g_out)
@@ -281,7 +295,7 @@ def adaptive_avg_pool_grad(xp: Any, g_out: Array, size: Ints) -> Array:
         return narrow(numpy_pool.spread_pool(g, windows, scale), g_out.dtype)
     for dim, length in enumerate(size, g.ndim - n):
         lead = (slice(None),) * dim
-        out = np.zeros((*g.shape[:dim], length, *g.shape[dim + 1 :]), g.dtype)
+        out: Any = np.zeros((*g.shape[:dim], length, *g.shape[dim + 1 :]), g.dtype)
         for i, (start, stop) in enumerate(adaptive_edges(length, g.shape[dim])):
             out[*lead, start:stop] += g[*lead, i : i + 1] * np.asarray(1 / (stop - start), g.dtype)
         g = out

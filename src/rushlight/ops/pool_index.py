@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import ShapeError
-from rushlight.ops.kinds import Array, Opaque, opaque
+from rushlight.ops.kinds import Array, opaque
 from rushlight.ops.pool import adaptive_edges
 from rushlight.spec import Spec
 
@@ -58,10 +58,11 @@ def _unpool_spec(x: Spec, index: Spec, size: Ints) -> Spec:
 
 
 def _index_name(dtype: Any) -> str:
-    return {"int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "float32": "Float"}.get(dtype.name, dtype.name)
+    names = {"int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "float32": "Float"}
+    return names.get(dtype.name, str(dtype.name))
 
 
-def _declare_unpool(n: int) -> Opaque:
+def _declare_unpool(n: int) -> Any:
     def max_unpool(xp: Any, x: Array, index: Array, size: Ints) -> Array:
         rows, at = _rows(x, n), _rows(index, n)
         positions = math.prod(size)
@@ -74,7 +75,9 @@ def _declare_unpool(n: int) -> Opaque:
         return out.reshape(*x.shape[: x.ndim - n], *size)
 
     max_unpool.__name__ = f"max_unpool{n}d"
-    max_unpool.__doc__ = f"Zero planes of `size` with the elements of x at flat positions, the last {n} dims being planes."
+    max_unpool.__doc__ = (
+        f"Zero planes of `size` with the elements of x at flat positions, the last {n} dims being planes."
+    )
     grad = (lambda g, index, size: plane_gather(g, index, len(size)), None)
     return opaque(name=f"MaxUnpool{n}DBackward0", spec=_unpool_spec, grad=grad)(max_unpool)
 
@@ -115,10 +118,9 @@ def _max_of_regions(x: Any, edges: list[list[tuple[int, int]]]) -> tuple[Any, An
 
 
 def _adaptive_max_spec(x: Spec, output_size: Ints) -> tuple[Spec, Spec]:
-    if min(output_size) < 0:
-        shape = [*x.shape[: x.ndim - len(output_size)], *output_size]
-        raise ShapeError(f"Trying to create tensor with negative dimension {min(output_size)}: {shape}")
     shape = (*x.shape[: x.ndim - len(output_size)], *output_size)
+    if min(output_size) < 0:
+        raise ShapeError(f"Trying to create tensor with negative dimension {min(output_size)}: {list(shape)}")
     return Spec(shape, x.dtype), Spec(shape, np.dtype(np.int64))
 
 
@@ -126,7 +128,7 @@ def _indexed_formula(g: Any, x_spec: Spec, out: Any, output_size: Ints) -> Any:
     return plane_scatter(g[0], out[1], x_spec.shape[len(x_spec.shape) - len(output_size) :])
 
 
-def _declare_adaptive_max_pool(n: int) -> Opaque:
+def _declare_adaptive_max_pool(n: int) -> Any:
     def adaptive_max_pool(xp: Any, x: Array, output_size: Ints) -> tuple[Array, Array]:
         size = x.shape[x.ndim - n :]
         return _max_of_regions(x, [adaptive_edges(a, b) for a, b in zip(size, output_size, strict=True)])
@@ -134,7 +136,7 @@ def _declare_adaptive_max_pool(n: int) -> Opaque:
     adaptive_max_pool.__name__ = f"adaptive_max_pool{n}d"
     adaptive_max_pool.__doc__ = f"Maxima of `output_size` parts of the last {n} dims of x, and their flat positions."
     declare = opaque(name=f"AdaptiveMaxPool{n}DBackward0", spec=_adaptive_max_spec, grad=_indexed_formula)
-    return declare(adaptive_max_pool)  # type: ignore[no-any-return]
+    return declare(adaptive_max_pool)
 
 
 adaptive_max_pool2d = _declare_adaptive_max_pool(2)
@@ -165,7 +167,7 @@ def _fractional_formula(g: Any, x_spec: Spec, out: Any, output_size: Ints) -> An
     return plane_scatter(g[0], out[1], x_spec.shape[len(x_spec.shape) - len(output_size) :])
 
 
-def _declare_fractional(n: int) -> Opaque:
+def _declare_fractional(n: int) -> Any:
     def fractional_max_pool(xp: Any, x: Array, samples: Array, kernel: Ints, output_size: Ints) -> tuple[Array, Array]:
         lead, size = x.shape[: x.ndim - n], x.shape[x.ndim - n :]
         planes = x.reshape(-1, *size)
@@ -184,10 +186,8 @@ def _declare_fractional(n: int) -> Opaque:
 
     fractional_max_pool.__name__ = f"fractional_max_pool{n}d"
     fractional_max_pool.__doc__ = f"Maxima of windows at random steps over the last {n} dims, and their flat positions."
-    declare = opaque(
-        name=f"FractionalMaxPool{n}DBackward0", spec=_fractional_spec, grad=(_fractional_formula, None)
-    )
-    return declare(fractional_max_pool)  # type: ignore[no-any-return]
+    declare = opaque(name=f"FractionalMaxPool{n}DBackward0", spec=_fractional_spec, grad=(_fractional_formula, None))
+    return declare(fractional_max_pool)
 
 
 fractional_max_pool2d = _declare_fractional(2)

@@ -46,7 +46,8 @@ def _im2col_spec(x: Spec, kernel: Ints, dilation: Ints, padding: Ints, stride: I
     counts = block_counts(x.shape[-2:], kernel, dilation, padding, stride)
     if min(counts) < 1:
         raise ShapeError(
-            f"Given input with spatial size {_pair(x.shape[-2:])}, kernel_size={_pair(kernel)}, dilation={_pair(dilation)}, "
+            f"Given input with spatial size {_pair(x.shape[-2:])}, kernel_size={_pair(kernel)}, "
+            f"dilation={_pair(dilation)}, "
             f"padding={_pair(padding)}, calculated shape of the array of sliding blocks as {_pair(counts)}, "
             "but its components must be at least one."
         )
@@ -81,7 +82,7 @@ def im2col(xp: Any, x: Array, kernel: Ints, dilation: Ints, padding: Ints, strid
     if ph or pw:
         padded = np.zeros((*lead, x.shape[-2] + 2 * ph, x.shape[-1] + 2 * pw), x.dtype)
         padded[..., ph : ph + x.shape[-2], pw : pw + x.shape[-1]] = x
-    out = np.empty((*lead, *kernel, *counts), x.dtype)
+    out: Any = np.empty((*lead, *kernel, *counts), x.dtype)
     for place, spans in _tap_slices(counts, kernel, dilation, stride):
         out[..., *place, :, :] = padded[..., *spans]
     return out.reshape(*x.shape[:-3], x.shape[-3] * math.prod(kernel), math.prod(counts))
@@ -127,7 +128,7 @@ def col2im(xp: Any, x: Array, size: Ints, kernel: Ints, dilation: Ints, padding:
     lead = (*x.shape[:-2], x.shape[-2] // math.prod(kernel))
     blocks = wide.reshape(*lead, *kernel, *counts)
     (h, w), (ph, pw) = size, padding
-    out = np.zeros((*lead, h + 2 * ph, w + 2 * pw), wide.dtype)
+    out: Any = np.zeros((*lead, h + 2 * ph, w + 2 * pw), wide.dtype)
     for place, spans in _tap_slices(counts, kernel, dilation, stride):
         out[..., *spans] += blocks[..., *place, :, :]
     return narrow(np.ascontiguousarray(out[..., ph : ph + h, pw : pw + w]), x.dtype)

@@ -22,6 +22,9 @@ PATHS = (
     ("torch.torch_version", "rushlight.version"),
 )
 
+# Modules directly in `torch.nn`.
+NN_MODULES = ("functional", "init", "modules", "parallel", "parameter", "utils")
+
 # Objects whose name in PyTorch does not follow from where they live here; filled by `register`.
 _torch_names: dict[int, tuple[str, str]] = {}
 _objects: dict[tuple[str, str], Any] = {}
@@ -87,8 +90,16 @@ def torch_name(value: Any, name: str) -> tuple[str, str] | None:
     for count in range(1, len(parts) + 1):
         path = ".".join(parts[:count])
         if _attribute(path, name, importing=False) is value:
-            return THEIRS + path[len(OURS) :], name
+            return _their_path(path), name
     return None
+
+
+def _their_path(path: str) -> str:
+    """PyTorch's path of a module of ours; the files of `rushlight.nn` stand one folder deeper there."""
+    parts = path.split(".")[1:]
+    if len(parts) == 2 and parts[0] == "nn" and parts[1] not in NN_MODULES:
+        parts[1:] = ["modules", {"containers": "container"}.get(parts[1], parts[1])]
+    return ".".join((THEIRS, *parts))
 
 
 def _our_path(module: str) -> str:

@@ -7,6 +7,7 @@ where that is not certain to be right.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import io
 import pickle
@@ -15,6 +16,7 @@ from typing import IO, Any, ClassVar
 
 from rushlight.device import device
 from rushlight.dtypes import dtype
+from rushlight.generator import Generator
 from rushlight.nn.parameter import Parameter
 from rushlight.serialization import names
 from rushlight.serialization.rebuild import reduce_tensor
@@ -41,9 +43,11 @@ def dump(obj: Any, protocol: int, *, old: bool = False) -> tuple[bytes, Records]
     """
     if protocol <= FRAMELESS:
         storages = Storages(old)
-        data = _dump_fast(obj, protocol, storages)
-        if data is not None:
-            return data, storages.records()
+        # What C cannot name, as a function made by another, Python may: if not, its error is the one to see.
+        with contextlib.suppress(pickle.PicklingError):
+            data = _dump_fast(obj, protocol, storages)
+            if data is not None:
+                return data, storages.records()
     storages, buffer = Storages(old), io.BytesIO()
     Pickler(buffer, protocol, storages).dump(obj)
     return buffer.getvalue(), storages.records()
@@ -60,6 +64,7 @@ class Storages:
             Tensor: self._reduce,
             Parameter: self._reduce,
             device: _reduce_device,
+            Generator: _reduce_generator,
         }
 
     def records(self) -> Records:
@@ -85,6 +90,10 @@ class Storages:
 
 def _reduce_device(place: device) -> tuple[Any, ...]:
     return device, (place.type,) if place.index is None else (place.type, place.index)
+
+
+def _reduce_generator(generator: Generator) -> tuple[Any, ...]:
+    return Generator, (generator.device,), (generator.initial_seed(), None, generator.get_state())
 
 
 class _FastPickler(pickle.Pickler):

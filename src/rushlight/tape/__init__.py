@@ -27,7 +27,7 @@ from rushlight.tape.node import (
     replay,
     revive,
 )
-from rushlight.tape.record import make_node, needs_grad, record, sync
+from rushlight.tape.record import inference_error, make_node, needs_grad, record, sync
 from rushlight.tape.variable import Variable, as_array, make_view, plain_tensor, wrap
 from rushlight.tape.walk import run_backward
 from rushlight.tape.where import caller, place
@@ -48,6 +48,7 @@ __all__ = [
     "check_writable",
     "freed_error",
     "hooks_of",
+    "inference_error",
     "inplace",
     "leaf_node",
     "make_node",

@@ -108,7 +108,7 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
         )
     check_castable(out.dtype, x.dtype)
     node = None
-    if state.grad and op.differentiable and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
+    if state.grad and op.differentiable and not state.inference and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
         kept = raw
         if op.keeps_input and op.keeps_input[0] and raw[0] is x:
             kept = (x.copy() if type(x) is ndarray else x, *raw[1:])

@@ -241,6 +241,10 @@ class AccumulateGrad(Node):
         self.specs = self.where = self.hooks = self.out_specs = None
         self.leaf = weakref.ref(leaf)
 
+    def name(self) -> str:
+        """PyTorch's name of it."""
+        return "torch::autograd::AccumulateGrad"
+
     @property
     def variable(self) -> Any:
         """The leaf tensor, None when it is gone."""
@@ -364,16 +368,12 @@ def leaf_node(t: Any) -> AccumulateGrad:
 
 
 def freed_error() -> RuntimeError:
-    return GradientErrorFreed(
+    return GradientError(
         "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
         "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
         "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
         "saved tensors after calling backward."
     )
-
-
-class GradientErrorFreed(GradientError):
-    """Backward through a graph whose kept values are gone."""
 
 
 def no_formula(op: Op) -> Exception:

@@ -80,7 +80,9 @@ def _save(
             saved.append(raw[key])
             a = operands[key]
             if isinstance(a, Variable):
-                versions.append((slot, a._counter, a._counter[0] if a._counter else 0))
+                if a._counter is None:
+                    raise inference_error()
+                versions.append((slot, a._counter, a._counter[0]))
             elif key == op.variadic:
                 versions.append((slot, None, 0))
     node.saved = tuple(saved)
@@ -129,7 +131,7 @@ def record(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         out = op.apply(raw, params)
     except ValueError as error:
         raise diagnosed(op, raw, params, error) from None
-    recording = state.grad and op.differentiable and needs_grad(op.flat(operands))
+    recording = state.grad and op.differentiable and not state.inference and needs_grad(op.flat(operands))
     if isinstance(op, View):
         return _wrap_view(op, operands[0], params, out, recording)
     if isinstance(out, tuple):
@@ -137,8 +139,6 @@ def record(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     out = as_array(out)
     t = wrap(out)
     if recording and out.dtype.kind in "fcV":
-        if ACTIVE:
-            _check_inference(op, operands)
         node = make_node(op, operands, raw, params, out)
         t._node = node
         _finish_saving(node, t)
@@ -185,12 +185,6 @@ def _packed_class(cls: type[Node]) -> type[Node]:
 
         _PACKED[cls] = type(cls.__name__, (cls,), {"__slots__": (), "check": check})
     return _PACKED[cls]
-
-
-def _check_inference(op: Op, operands: tuple[Any, ...]) -> None:
-    for i, a in enumerate(operands):
-        if isinstance(a, Variable) and a._counter is None and op.keeps_input[i]:
-            raise inference_error()
 
 
 def inference_error() -> RuntimeError:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rushlight import config
+from rushlight import config, cuda
+from rushlight.backends.threads import get_num_threads
 from rushlight.version import __version__
 
 LIBRARIES = ("numpy", "ml_dtypes", "llvmlite", "matplotlib", "cupy", "mpi4py")
@@ -57,9 +58,9 @@ def get_env_info() -> SystemEnv:
         cpu=cpu,
         cpu_features=features,
         cores=available_cores(),
-        threads=config.get("THREADS") or available_cores(),
+        threads=get_num_threads(),
         jit=jit_state(),
-        devices=("cpu",),
+        devices=("cpu", *(f"cuda:{index}" for index in range(cuda.device_count()))),
     )
 
 

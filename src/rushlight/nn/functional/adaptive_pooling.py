@@ -51,7 +51,9 @@ def _adaptive_avg(n: int, x: Any, output_size: Any) -> Tensor:
     size = _output_size(function, x, output_size, n)
     if min(size) < 0:
         sizes = ("{}, {}" if n == 2 else "{}, {},{}").format(*size)
-        raise ShapeError(f"{function}: elements of output_size must be greater than or equal to 0 but received {{{sizes}}}")
+        raise ShapeError(
+            f"{function}: elements of output_size must be greater than or equal to 0 but received {{{sizes}}}"
+        )
     _check(function, x, n, "")
     if x._data.dtype.kind in "biu":
         kernel = function if n == 2 else f"{function}_cpu"
@@ -79,7 +81,8 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     require_tensor(function, "input", 1, input)
     check_line(function, input)
     size = _one_size(function, output_size)
-    return _adaptive_avg(2, input.unsqueeze(-2), (1, size)).squeeze(-2)
+    out: Tensor = _adaptive_avg(2, input.unsqueeze(-2), (1, size)).squeeze(-2)
+    return out
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:

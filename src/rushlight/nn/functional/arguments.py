@@ -42,5 +42,5 @@ def repeated(value: Any, n: int) -> Ints:
     """An int n times; a sequence of one int likewise; longer sequences as they are."""
     if is_int(value):
         return (int(value),) * n
-    value = tuple(value)
-    return value * n if len(value) == 1 else value
+    sizes: Ints = tuple(value)
+    return sizes * n if len(sizes) == 1 else sizes

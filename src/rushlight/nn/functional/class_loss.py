@@ -125,6 +125,7 @@ def nll_loss(
     return record(op, (input, _labels_of(input, target), weight), params)
 
 
+@autocasts("float32")
 def cross_entropy(
     input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
     reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,

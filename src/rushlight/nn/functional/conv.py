@@ -21,7 +21,8 @@ def _sizes(function: str, name: str, value: Any, n: int) -> tuple[int, ...]:
         return sizes * n
     if len(sizes) != n:
         raise ShapeError(
-            f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
+            f"expected {name} to be a single integer value or a list of {n} values to match the "
+            "convolution dimensions, "
             f"but got {name}={list(sizes)}"
         )
     return sizes
@@ -81,9 +82,7 @@ def _named_padding(
     return x, tuple(total // 2 for total in totals)
 
 
-def _convolve(
-    n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+def _convolve(n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
     function = f"conv{n}d"
     batched = _check_input(function, x, weight, n)
     stride = _sizes(function, "stride", stride, n)
@@ -95,7 +94,7 @@ def _convolve(
     else:
         padding = _sizes(function, "padding", padding, n)
     _check_values(stride, padding, dilation)
-    out = convolution(x, weight, bias, stride, padding, dilation, groups)
+    out: Tensor = convolution(x, weight, bias, stride, padding, dilation, groups)
     return out if batched else out.squeeze(0)
 
 
@@ -137,7 +136,8 @@ def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
     dilation: Size = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Cross-correlation of input [N, C, D, H, W] or [C, D, H, W] with weight [O, C/groups, KD, KH, KW]; see `conv1d`."""
+    """Cross-correlation of input [N, C, D, H, W] or [C, D, H, W] with weight [O, C/groups, KD, KH, "
+    "KW]; see `conv1d`."""
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -148,7 +148,9 @@ def _check_output_padding(output_padding: tuple[int, ...], stride: tuple[int, ..
         return
     names = ("depth", "height", "width")[-len(stride) :]
     named = {"output_padding": output_padding, "stride": stride, "dilation": dilation}
-    values = " ".join(f"{what}_{name}: {v}" for what, given in named.items() for name, v in zip(names, given, strict=True))
+    values = " ".join(
+        f"{what}_{name}: {v}" for what, given in named.items() for name, v in zip(names, given, strict=True)
+    )
     raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got {values}")
 
 
@@ -166,7 +168,7 @@ def _convolve_transposed(
     if not batched:
         x = x.unsqueeze(0)
     size = transposed_size(tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, padding, output_padding, dilation)
-    out = convolution_transposed(x, weight, bias, size, stride, padding, dilation, groups)
+    out: Tensor = convolution_transposed(x, weight, bias, size, stride, padding, dilation, groups)
     return out if batched else out.squeeze(0)
 
 
@@ -211,5 +213,6 @@ def conv_transpose3d(
 @autocasts("lower")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """`conv1d` of input [T, B, C] with weight [K, C, O], the layout of time first; result [T', B, O]."""
-    out = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)
-    return out.permute(2, 0, 1).contiguous()
+    out: Any = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)
+    last: Tensor = out.permute(2, 0, 1).contiguous()
+    return last

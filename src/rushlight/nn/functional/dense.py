@@ -10,6 +10,7 @@ from rushlight.functions.arithmetic import add
 from rushlight.functions.draw_checks import CPP_NAMES
 from rushlight.functions.matrix import matmul
 from rushlight.functions.shape import reshape
+from rushlight.modes import ACTIVE, state
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.ops import dense as ops
 from rushlight.tape import record
@@ -43,6 +44,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     tensor([[3.5000],
             [3.5000]])
     """
+    if ACTIVE and state.autocast is not None:
+        return state.autocast.call("lower", linear, (input, weight, bias), {})
     try:
         x, w = input._data, weight._data
         kind = x.dtype

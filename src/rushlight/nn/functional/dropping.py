@@ -49,7 +49,8 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return _scaled(input, ops.dropout_factors, p, inplace)
 
 
-def _feature_dropout(input: Any, p: float, training: bool, inplace: bool) -> Any:
+def channel_dropout(input: Any, p: float, training: bool, inplace: bool) -> Any:
+    """Whole channels (dim 1) zeroed with probability `p`."""
     if not training or p == 0 or not input._data.size:
         return input
     if len(input._data.shape) < 2:
@@ -60,11 +61,11 @@ def _feature_dropout(input: Any, p: float, training: bool, inplace: bool) -> Any
 def _channels(function: str, input: Any, p: float, training: bool, inplace: bool, batched: bool) -> Any:
     """Dropout of whole channels, of an input that may lack the batch dim."""
     if batched:
-        return _feature_dropout(input, p, training, inplace)
+        return channel_dropout(input, p, training, inplace)
     if inplace:
-        _feature_dropout(input.unsqueeze(0), p, training, True)
+        channel_dropout(input.unsqueeze(0), p, training, True)
         return input
-    return _feature_dropout(input.unsqueeze(0), p, training, False).squeeze(0)
+    return channel_dropout(input.unsqueeze(0), p, training, False).squeeze(0)
 
 
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -104,7 +105,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
             "channel-wise dropout behavior, please switch to using dropout1d instead.",
             stacklevel=2,
         )
-    return _feature_dropout(input, p, training, inplace)
+    return channel_dropout(input, p, training, inplace)
 
 
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:

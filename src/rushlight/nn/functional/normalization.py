@@ -87,7 +87,8 @@ def batch_norm(
     if not training:
         return N.batch_norm_frozen(input, weight, bias, running_mean, running_var, eps)  # type: ignore[no-any-return]
     if not input.numel():
-        return input.clone() if weight is None else input * weight[0]
+        empty: Tensor = input.clone() if weight is None else input * weight[0]
+        return empty
     out, mean, var = N.batch_norm(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         _move_statistics(running_mean, running_var, mean, var, momentum, input.numel() // channels)
@@ -283,14 +284,17 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         planes = squares.view(n, 1, c, h, math.prod(input.shape[3:]))
         padded = pad(planes, (0, 0, 0, 0, size // 2, (size - 1) // 2))
         means = avg_pool3d(padded, (size, 1, 1), stride=1).squeeze(1).view(input.size())
-    return input / means.mul(alpha).add(k).pow(beta)
+    out: Tensor = input / means.mul(alpha).add(k).pow(beta)
+    return out
 
 
 def _mean_of_neighbours(squares: Any, size: int) -> Tensor:
     return avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), stride=1)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, out: Any = None
+) -> Tensor:
     """Divide by the p-norm along `dim`, or by `eps` where that is larger.
 
     Examples
@@ -298,8 +302,6 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps
     >>> torch.nn.functional.normalize(torch.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
-    length = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
-    if out is None:
-        return input / length
-    out.copy_(input / length)
-    return out  # type: ignore[no-any-return]
+    length: Any = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    result: Tensor = input / length if out is None else out.copy_(input / length)
+    return result

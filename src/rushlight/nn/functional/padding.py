@@ -52,7 +52,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode not in PADS:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value is not None and value != 0:
-        raise RuntimeError(f"Padding mode \"{mode}\" doesn't take in value argument")
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if not 1 <= len(pairs) <= 3 or input.dim() not in (len(pairs) + 1, len(pairs) + 2):
         raise NotImplementedError(
             f"Padding size {len(amounts)} is not supported for {input.dim()}D input tensor.\n"

@@ -31,6 +31,10 @@ def _window_sizes(function: str, name: str, value: Any, n: int, text: str) -> In
     return sizes
 
 
+def _is_omitted(stride: Any) -> bool:
+    return stride is None or (isinstance(stride, (list, tuple)) and not stride)
+
+
 def _check_kind(x: Tensor, kernel: str, refused: str) -> None:
     if x._data.dtype.kind in refused:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(x._data.dtype)}'")
@@ -47,11 +51,13 @@ def _check_planes(function: str, x: Tensor, n: int) -> None:
     if n == 3:
         dim = inner.index(0)
         raise ShapeError(
-            f"{function}_with_indices_out_cpu_template(): Expected input's non-batch dimensions to have positive length, "
+            f"{function}_with_indices_out_cpu_template(): Expected input's non-batch dimensions to "
+            "have positive length, "
             f"but input has a shape of {list(shape)} and non-batch dimension {dim} has length zero!"
         )
     raise ShapeError(
-        f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(shape)}"
+        f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+        f"but got:{list(shape)}"
     )
 
 
@@ -60,10 +66,12 @@ def _max_pool(
 ) -> Any:
     function = f"max_pool{n}d"
     require_tensor(function, "input", 1, x)
-    kernel = _window_sizes(function, "kernel_size", kernel_size, n, "kernel_size must either be a single int, or a tuple of {}")
+    kernel = _window_sizes(
+        function, "kernel_size", kernel_size, n, "kernel_size must either be a single int, or a tuple of {}"
+    )
     text = "stride must either be omitted, a single int, or a tuple of {}"
-    step = kernel if stride is None or stride == () or stride == [] else _window_sizes(function, "stride", stride, n, text)
-    pads = _window_sizes(function, "padding", padding, n, "padding must either be a single int, or a tuple of {}")
+    step = kernel if _is_omitted(stride) else _window_sizes(function, "stride", stride, n, text)
+    pads = _window_sizes(function, "padding", padding, n, text.format("padding"))
     spread = _window_sizes(function, "dilation", dilation, n, "dilation must be either a single int, or a tuple of {}")
     _check_planes(function, x, n)
     _check_kind(x, function, "bc")
@@ -121,7 +129,8 @@ def _check_line_pool(x: Tensor, kernel: int, stride: int, padding: int, dilation
     shape = tuple(x.shape)
     if len(shape) not in (2, 3) or 0 in shape[-2:]:
         raise ShapeError(
-            f"max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(shape)}"
+            "max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for "
+            f"input, but got:{list(shape)}"
         )
     for name, value in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         if value <= 0:
@@ -148,7 +157,7 @@ def max_pool1d(
     require_tensor(function, "input", 1, input)
     one = "max_pool1d() {} must be an int, list of ints{} tuple of ints of size 1 but got size {{}}"
     kernel = _single(function, "kernel_size", kernel_size, one.format("kernel_size", " or"))
-    omitted = stride is None or stride == () or stride == []
+    omitted = _is_omitted(stride)
     text = "max_pool1d() stride must be None, an int, list of ints, or tuple of ints of size 1 but got size {}"
     step = kernel if omitted else _single(function, "stride", stride, text)
     pads = _single(function, "padding", padding, one.format("padding", ", or"))
@@ -171,14 +180,17 @@ def _avg_pool(
     function = f"avg_pool{n}d"
     require_tensor(function, "input", 1, x)
     either = "" if n == 3 else "either "
-    kernel = _window_sizes(function, "kernel_size", kernel_size, n, f"kernel_size must {either}be a single int, or a tuple of {{}}")
+    kernel = _window_sizes(
+        function, "kernel_size", kernel_size, n, f"kernel_size must {either}be a single int, or a tuple of {{}}"
+    )
     text = f"stride must {either}be omitted, a single int, or a tuple of {{}}"
-    omitted = stride is None or stride == () or stride == []
+    omitted = _is_omitted(stride)
     step = kernel if omitted else _window_sizes(function, "stride", stride, n, text)
     pads = _window_sizes(function, "padding", padding, n, f"padding must {either}be a single int, or a tuple of {{}}")
     if n == 2 and x.dim() < 3:
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [-{max(1, x.dim())}, {max(1, x.dim()) - 1}], but got -3)"
+            f"Dimension out of range (expected to be in range of [-{max(1, x.dim())}, "
+            f"{max(1, x.dim()) - 1}], but got -3)"
         )
     if x.dim() not in (n + 1, n + 2):
         raise ShapeError(f"non-empty {n + 1}D or {n + 2}D (batch mode) tensor expected for input")
@@ -253,11 +265,12 @@ def avg_pool1d(
     check_line(function, input)
     text = "avg_pool1d() argument '{}' should contain one int (got {{}})"
     kernel = _single(function, "kernel_size", kernel_size, text.format("kernel_size"))
-    omitted = stride is None or stride == () or stride == []
+    omitted = _is_omitted(stride)
     step = kernel if omitted else _single(function, "stride", stride, text.format("stride"))
     pads = _single(function, "padding", padding, text.format("padding"))
     line = input.unsqueeze(-2)
-    return avg_pool2d(line, (1, kernel), (1, step), (0, pads), ceil_mode, count_include_pad).squeeze(-2)
+    out: Tensor = avg_pool2d(line, (1, kernel), (1, step), (0, pads), ceil_mode, count_include_pad).squeeze(-2)
+    return out
 
 
 def _lp_pool(n: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
@@ -308,7 +321,8 @@ def _unpool_size(input: Tensor, kernel: Ints, stride: Ints, padding: Ints, outpu
         wanted = wanted[2:]
     if len(wanted) != n:
         raise ValueError(
-            f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(wanted)}'"
+            f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a "
+            f"length of '{len(wanted)}'"
         )
     for d in range(n):
         low, high = default[d] - stride[d], default[d] + stride[d]
@@ -317,11 +331,15 @@ def _unpool_size(input: Tensor, kernel: Ints, stride: Ints, padding: Ints, outpu
     return wanted
 
 
-def _max_unpool(n: int, x: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> Tensor:
+def _max_unpool(
+    n: int, x: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
     require_tensor(f"max_unpool{n}d", "input", 1, x)
     require_tensor(f"max_unpool{n}d", "indices", 2, indices)
     if x.dim() not in (n + 1, n + 2):
-        raise ShapeError(f"Input to max_unpooling{n}d should be a {n + 1}d or {n + 2}d Tensor, but got {x.dim()} dimensions")
+        raise ShapeError(
+            f"Input to max_unpooling{n}d should be a {n + 1}d or {n + 2}d Tensor, but got {x.dim()} dimensions"
+        )
     kernel = _repeat(kernel_size, n)
     step = kernel if stride is None else _repeat(stride, n)
     size = _unpool_size(x, kernel, step, _repeat(padding, n), output_size)

@@ -52,7 +52,8 @@ def _wanted_size(x: Tensor, size: Any, scale_factor: Any, recompute: bool | None
         if len(factors) != n:
             raise ValueError(
                 "Input and scale_factor must have the same number of spatial dimensions, but got input with spatial "
-                f"dimensions of {list(x.shape[2:])} and scale_factor of shape {factors}. Please provide input tensor in "
+                f"dimensions of {list(x.shape[2:])} and scale_factor of shape {factors}. Please "
+                "provide input tensor in "
                 "(N, C, d1, d2, ...,dK) format and scale_factor in (s1, s2, ...,sK) format."
             )
         factors = tuple(float(f) for f in factors)
@@ -70,8 +71,10 @@ def _explicit_size(x: Tensor, size: Any) -> Ints:
         return (size,) * n
     if len(size) != n:
         raise ValueError(
-            "Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
-            f"{list(x.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, ...,dK) format "
+            "Input and output must have the same number of spatial dimensions, but got input with "
+            "spatial dimensions of "
+            f"{list(x.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, "
+            "d1, d2, ...,dK) format "
             "and output size in (o1, o2, ...,oK) format."
         )
     if not all(isinstance(m, int) for m in size):
@@ -88,7 +91,8 @@ def _check_mode(x: Tensor, mode: str) -> None:
     known = mode in MODES or mode in ("area", "lanczos")
     if not known or n not in (1, 2, 3) or (mode in ("bicubic", "lanczos") and n != 2):
         raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {x.dim()}D) for the modes: {LISTED} (got {mode})"
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {x.dim()}D) for the modes: "
+            f"{LISTED} (got {mode})"
         )
     if rank is not None and rank != n:
         raise NotImplementedError(f"Got {n + 2}D input, but {mode} mode needs {rank + 2}D input")
@@ -126,12 +130,15 @@ def interpolate(
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
             raise ValueError(
-                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+                "align_corners option can only be set with the interpolating modes: linear | "
+                "bilinear | bicubic | trilinear"
             )
     n = input.dim() - 2
     output, factors = _wanted_size(input, size, scale_factor, recompute_scale_factor)
     if antialias and not (mode in ANTIALIAS and n == 2):
-        raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input"
+        )
     _check_mode(input, mode)
     if mode == "area":
         return AREAS[n - 1](input, output if n > 1 else output[0])
@@ -199,7 +206,8 @@ def _check_grid(x: Tensor, grid: Tensor, mode: str) -> None:
         )
     if grid.shape[-1] != x.dim() - 2:
         raise ShapeError(
-            f"grid_sampler(): expected grid to have size {x.dim() - 2} in last dimension, but got grid with sizes {shapes[1]}"
+            f"grid_sampler(): expected grid to have size {x.dim() - 2} in last dimension, but got "
+            f"grid with sizes {shapes[1]}"
         )
     if x.dim() not in (4, 5) or x.dim() != grid.dim():
         raise ShapeError(
@@ -222,7 +230,7 @@ def _check_grid(x: Tensor, grid: Tensor, mode: str) -> None:
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
-    """Values of input [N, C, H, W] (or [N, C, D, H, W]) at the positions in grid [N, H', W', 2] (or [N, D', H', W', 3]).
+    """Values of input [N, C, H, W] or [N, C, D, H, W] at the positions in grid [N, H', W', 2] or [N, D', H', W', 3].
 
     Parameters
     ----------
@@ -291,7 +299,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         raise ValueError(f"Expected non-zero, positive output size. Got {shown}")
     if align_corners and min(shown[2:]) == 1:
         warnings.warn(
-            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when align_corners=True. This is "
+            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when "
+            "align_corners=True. This is "
             "not an intended use case of affine_grid. See the documentation of affine_grid for details.",
             UserWarning,
             stacklevel=2,
@@ -324,11 +333,17 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     require_tensor("im2col", "input", 1, input)
     sizes = [
         _pair(name, value)
-        for name, value in (("kernel_size", kernel_size), ("dilation", dilation), ("padding", padding), ("stride", stride))
+        for name, value in (
+            ("kernel_size", kernel_size),
+            ("dilation", dilation),
+            ("padding", padding),
+            ("stride", stride),
+        )
     ]
     if input.dim() < 3:
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [-{max(1, input.dim())}, {max(1, input.dim()) - 1}], but got 2)"
+            f"Dimension out of range (expected to be in range of [-{max(1, input.dim())}, "
+            f"{max(1, input.dim()) - 1}], but got 2)"
         )
     if input._data.dtype.kind in "iu":
         raise NotImplementedError(f"\"im2col_out_cpu\" not implemented for '{scalar_name(input._data.dtype)}'")
@@ -338,7 +353,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
 def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
-    """Columns [N, C*KH*KW, L] or [C*KH*KW, L] added up as blocks sliding over [N, C, *output_size]: `unfold` transposed.
+    """Columns [N, C*KH*KW, L] or [C*KH*KW, L] added up as blocks sliding over images, `unfold` transposed.
 
     Examples
     --------
@@ -383,7 +398,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     require_tensor("pixel_unshuffle", "input", 1, input)
     if input.dim() < 3:
         raise ShapeError(
-            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.dim()} dimension(s)"
+            "pixel_unshuffle expects input to have at least 3 dimensions, but got input with "
+            f"{input.dim()} dimension(s)"
         )
     if downscale_factor <= 0:
         raise ShapeError(f"pixel_unshuffle expects a positive downscale_factor, but got {downscale_factor}")

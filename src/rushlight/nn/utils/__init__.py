@@ -8,7 +8,6 @@ from rushlight.nn.utils import (
     memory_format,
     parametrizations,
     parametrize,
-    prune,
     rnn,
     stateless,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
-    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",

@@ -1,5 +1,6 @@
 """Datasets, samplers and the data loader."""
 
+from rushlight.utils.data import _utils
 from rushlight.utils.data.collate import default_collate, default_convert
 from rushlight.utils.data.dataloader import DataLoader
 from rushlight.utils.data.dataset import (
