@@ -13,8 +13,9 @@ import rushlight
 
 
 @pytest.fixture(autouse=True)
-def _names_in_docstring_examples(request: pytest.FixtureRequest) -> None:
-    """Examples in docstrings know `torch` and `np`."""
+def _place_of_docstring_examples(request: pytest.FixtureRequest) -> None:
+    """Examples in docstrings know `torch` and `np`, start from seed 0, and write into a folder of their own."""
     if isinstance(request.node, pytest.DoctestItem):
-        namespace = request.getfixturevalue("doctest_namespace")
-        namespace.update(torch=rushlight, np=np)
+        request.getfixturevalue("doctest_namespace").update(torch=rushlight, np=np)
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+        rushlight.manual_seed(0)

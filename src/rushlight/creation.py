@@ -351,7 +351,7 @@ def arange(
         wanted = dtype.np
     count = math.ceil((end - start) / step)
     if wanted.kind in "iu" and all(isinstance(x, int) for x in (start, end, step)):
-        array = np.arange(start, end, step, wanted)
+        array = np.arange(start, end, step).astype(wanted)
     else:
         array = (start + np.arange(count) * step).astype(wanted)
     return finished(array, requires_grad)

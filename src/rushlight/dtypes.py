@@ -213,7 +213,7 @@ class finfo:
             raise TypeError(
                 f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d!r}'"
             )
-        info = ml_dtypes.finfo(d.to_real().np)
+        info: Any = ml_dtypes.finfo(d.to_real().np)  # type: ignore[no-untyped-call]
         self.dtype = d.name
         self.bits = info.bits
         self.eps = float(info.eps)

@@ -22,7 +22,7 @@ def _shown_as(builtin: type[BaseException]) -> Callable[[type[E]], type[E]]:
     def decorate(cls: type[E]) -> type[E]:
         cls.__name__ = cls.__qualname__ = builtin.__name__
         cls.__module__ = "builtins"
-        cls.__reduce__ = lambda self: (builtin, self.args)  # type: ignore[method-assign,assignment,return-value]
+        setattr(cls, "__reduce__", lambda self: (builtin, self.args))  # noqa: B010
         return cls
 
     return decorate

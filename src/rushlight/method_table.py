@@ -450,7 +450,6 @@ class Methods:
 
     # Conversion
 
-    device = C.device
     to = C.to
     cpu = C.cpu
     cuda = C.cuda

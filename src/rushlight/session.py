@@ -11,6 +11,7 @@ from rushlight.functions.shape import broadcast_shapes_
 from rushlight.ops.kinds import result_dtype
 from rushlight.storage import TypedStorage, UntypedStorage
 from rushlight.tape import Variable
+from rushlight.tensor import Tensor
 
 e = 2.718281828459045
 pi = 3.141592653589793
@@ -68,7 +69,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
 
 def typename(obj: Any) -> str:
     """The name of a tensor's type, or of any object's."""
-    return str(obj.type()) if isinstance(obj, Variable) else f"{type(obj).__module__}.{type(obj).__qualname__}"
+    return str(obj.type()) if isinstance(obj, Tensor) else f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
 class _Settings:

@@ -111,7 +111,7 @@ class TypedStorage:
 
     def size(self) -> int:
         """Number of elements."""
-        return self._untyped.nbytes() // self.dtype.itemsize
+        return self._untyped.nbytes() // int(self.dtype.itemsize)
 
     def nbytes(self) -> int:
         """Number of bytes."""
@@ -119,7 +119,7 @@ class TypedStorage:
 
     def element_size(self) -> int:
         """Bytes per element."""
-        return self.dtype.itemsize
+        return int(self.dtype.itemsize)
 
     @property
     def device(self) -> device:

@@ -94,13 +94,13 @@ def _legacy_data(args: tuple[Any, ...], wanted: Any) -> Any:
     return np.array([C.item(x) if isinstance(x, Variable) else x for x in source] if isinstance(source, list) else source, wanted)
 
 
-def _deepcopied(data: Any, memo: dict[int, Any]) -> Any:
+def _deepcopied(data: Any, memo: dict[Any, Any]) -> Any:
     """A copy of `data` inside one copy of its storage, so that views of it stay views."""
     root = storage_array(data)
     key = ("storage", id(root))
     if key not in memo:
-        memo[key] = (np.array(root, order="K", copy=True), root)  # type: ignore[index]
-    new = memo[key][0]  # type: ignore[index]
+        memo[key] = (np.array(root, order="K", copy=True), root)
+    new = memo[key][0]
     if root is data or data.size == 0:
         return new if root is data else data.copy()
     offset = address(data) - address(root)
@@ -565,8 +565,8 @@ class Tensor(Methods, Variable):
     __pos__ = A.positive
     __abs__ = A.abs
     __invert__ = A.bitwise_not
-    __eq__ = operator(E.eq)  # type: ignore[assignment]
-    __ne__ = operator(E.ne)  # type: ignore[assignment]
+    __eq__ = operator(E.eq)
+    __ne__ = operator(E.ne)
     __lt__ = operator(E.lt)
     __le__ = operator(E.le)
     __gt__ = operator(E.gt)

@@ -12,7 +12,7 @@ F = rushlight.nn.functional
 needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch")
 
 SIMPLE = [
-    ("relu", {}), ("relu6", {}), ("elu", {"alpha": 0.7}), ("selu", {}), ("celu", {"alpha": 1.3}), ("silu", {}), ("mish", {}),
+    ("relu", {}), ("relu6", {}), ("elu", {"alpha": 0.7}), ("selu", {}), ("celu", {"alpha": 0.5}), ("silu", {}), ("mish", {}),
     ("hardtanh", {"min_val": -0.5, "max_val": 2.0}), ("hardswish", {}), ("hardsigmoid", {}),
     ("leaky_relu", {"negative_slope": 0.3}), ("rrelu", {"lower": 0.1, "upper": 0.4}), ("threshold", {"threshold": 0.2, "value": -3.0}),
 ]  # fmt: skip

@@ -60,8 +60,8 @@ def test_constant_pad_values_and_dtypes() -> None:
 def test_errors_of_pad() -> None:
     for shape, amounts, mode in (
         ((2, 3), (1,), "constant"), ((2, 3), (1,) * 6, "constant"), ((2, 3), (-2, -2), "constant"),
-        ((2, 3), (1, 2), "foo"), ((3,), (1, 2), "reflect"), ((2, 2, 3, 4), (1, 2), "replicate"), ((2, 2, 3), (3, 2), "reflect"),
-        ((2, 0, 6), (1, 2), "reflect"), ((2, 2, 3), (4, 2), "circular"), ((1, 1, 6), (-4, -3), "replicate"),
+        ((2, 3), (1, 2), "foo"), ((3,), (1, 2), "reflect"), ((2, 2, 3, 4), (1, 2), "replicate"),
+        ((2, 2, 3), (3, 2), "reflect"), ((2, 0, 6), (1, 2), "reflect"), ((2, 2, 3), (4, 2), "circular"), ((1, 1, 6), (-4, -3), "replicate"),
     ):  # fmt: skip
         same_error(lambda m, s=shape, a=amounts, k=mode: m.nn.functional.pad(m.zeros(s), a, k))
     same_error(lambda m: m.nn.functional.pad(m.zeros(2, 3), (1, 2), "reflect", 1.0))

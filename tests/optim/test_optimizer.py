@@ -61,6 +61,8 @@ def test_groups_and_defaults() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.1]
     optimizer.add_param_group({"params": c, "momentum": 0.0})
     assert optimizer.param_groups[2]["params"] == [c] and optimizer.param_groups[2]["lr"] == 0.1
+    lines = str(optimizer).splitlines()
+    assert lines[0] == "SGD (" and lines[11:14] == ["", "Parameter Group 1", "    dampening: 0"] and lines[-1] == ")"
     with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
         optimizer.add_param_group({"params": [a]})
     with pytest.raises(TypeError, match="param_group must be a dict"):

@@ -45,6 +45,23 @@ def test_program_equals_rule(case: Case) -> None:
         assert any(k is not None for k in optimizer._engine.kernels.values())
 
 
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=name_of)
+def test_rule_on_tensors_is_the_rule_on_arrays(case: Case) -> None:
+    """What a traced step runs: the rule on Tensors, written back with `copy_`."""
+    name, settings = case
+    data = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    p, q = (rushlight.from_numpy(data.copy()).requires_grad_() for _ in range(2))
+    one, other = (getattr(rushlight.optim, name)([x], **settings) for x in (p, q))
+    for step in range(4):
+        p.grad = q.grad = rushlight.from_numpy(gradient(p.detach().numpy(), step))
+        one.step()
+        with rushlight.no_grad():
+            other._engine.step_tensor(q, q.grad, other.param_groups[0])
+    np.testing.assert_allclose(q.detach().numpy(), p.detach().numpy(), rtol=2e-5, atol=1e-6)
+    for key, value in one.state[p].items() if p in one.state else ():
+        np.testing.assert_allclose(other.state[q][key].numpy(), value.numpy(), rtol=2e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_layouts(name: str) -> None:
     large = np.random.default_rng(0).standard_normal((300, 200)).astype(np.float32)

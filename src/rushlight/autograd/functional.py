@@ -9,6 +9,7 @@ import numpy as np
 
 from rushlight.functions.backward import grad
 from rushlight.modes import enable_grad
+from rushlight.functions.shape import reshape
 from rushlight.ops import linear
 from rushlight.tape import Variable, wrap
 
@@ -147,7 +148,7 @@ def hessian(
         out = func(*given)
         if not isinstance(out, Variable) or out._data.size != 1:
             raise RuntimeError("The Tensor returned by the function given to hessian should contain a single element")
-        return _grads((out.reshape(()),), given, (wrap(np.ones((), out._data.dtype)),), True, strict)
+        return _grads((reshape(out, ()),), given, (wrap(np.ones((), out._data.dtype)),), True, strict)
 
     table = jacobian(gradient, ins, create_graph, strict)
     return table if many_in else table[0][0]

@@ -284,8 +284,7 @@ def forward(x: Any, weight: Any, bias: Any, geometry: Geometry, groups: int) -> 
 
 
 def input_gradient(g: Any, weight: Any, bias: Any, geometry: Geometry, groups: int) -> Any:
-    """Gradient of `forward` for its input, from g [N, O, *output_size]; plus bias [C] or None "
-    "(transposed convolution)."""
+    """Gradient of `forward` for its input, from g [N, O, *output_size]; plus bias [C] or None."""
     n, o = g.shape[:2]
     c = weight.shape[1] * groups
     kernel = weight.shape[2:]

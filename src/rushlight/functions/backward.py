@@ -108,7 +108,7 @@ def grad(
     outs, ins = _as_list(outputs), _as_list(inputs)
     given = [None] * len(outs) if grad_outputs is None else _as_list(grad_outputs)
     if is_grads_batched:
-        return _batched(outs, ins, given, create_graph, allow_unused)
+        return tuple(_batched(outs, ins, given, create_graph, allow_unused))
     if allow_unused is None:
         allow_unused = materialize_grads
     seeds = [_seed(t, g, create_graph, "grad") for t, g in zip(outs, given, strict=True)]

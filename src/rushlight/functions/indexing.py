@@ -13,6 +13,7 @@ from rushlight.layout import wrap_dim
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import index as ops
 from rushlight.ops import linear
+from rushlight.ops.kinds import OPS
 from rushlight.tape import Variable, apply_inplace, bump, check_no_overlap, check_writable, record, wrap
 
 ndarray = np.ndarray
@@ -377,13 +378,13 @@ def index_copy_(input: Any, dim: int, index: Any, source: Any) -> Any:
 
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """A copy with the slices at `index` filled with a number."""
-    number = value.item() if isinstance(value, Variable) else value
+    number = value._data.item() if isinstance(value, Variable) else value
     return record(ops.index_fill, (input, index), {"dim": _dim(input, dim), "value": number})
 
 
 def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
     """Fill the slices at `index` with a number."""
-    number = value.item() if isinstance(value, Variable) else value
+    number = value._data.item() if isinstance(value, Variable) else value
     return apply_inplace(ops.index_fill, (input, index), {"dim": _dim(input, dim), "value": number})
 
 
@@ -415,7 +416,7 @@ def masked_fill_(input: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, Variable) and value._node is not None:
         return copy_(input, filled)
     number = value._data.item() if isinstance(value, Variable) else value
-    return apply_inplace(linear.OPS["masked_fill"], (input, mask), {"value": number})
+    return apply_inplace(OPS["masked_fill"], (input, mask), {"value": number})
 
 
 def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:

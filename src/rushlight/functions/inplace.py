@@ -12,7 +12,7 @@ from rushlight.functions.fast import operand
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
-from rushlight.ops.kinds import Elementwise
+from rushlight.ops.kinds import OPS, Elementwise
 from rushlight.tape import Variable, apply_inplace, bump, check_no_overlap, check_writable, wrap
 
 ndarray = np.ndarray
@@ -157,12 +157,12 @@ def triu_(self: Any, diagonal: int = 0) -> Any:
 
 def cumsum_(self: Any, dim: int) -> Any:
     """Replace by the running sum along `dim`."""
-    return apply_inplace(linear.OPS["cumsum"], (self,), {"dim": dim % max(self._data.ndim, 1)})
+    return apply_inplace(OPS["cumsum"], (self,), {"dim": dim % max(self._data.ndim, 1)})
 
 
 def cumprod_(self: Any, dim: int) -> Any:
     """Replace by the running product along `dim`."""
-    return apply_inplace(linear.OPS["cumprod"], (self,), {"dim": dim % max(self._data.ndim, 1)})
+    return apply_inplace(OPS["cumprod"], (self,), {"dim": dim % max(self._data.ndim, 1)})
 
 
 def fill_(self: Any, value: Any) -> Any:

@@ -11,6 +11,7 @@ from rushlight.functions.fast import store
 from rushlight.functions.shape import movedim, permute, reshape
 from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
+from rushlight.ops.kinds import OPS
 from rushlight.ops import matmul as ops
 from rushlight.tape import Variable, record, wrap
 
@@ -209,4 +210,4 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> Any:
     """p-norm distances between all pairs of rows."""
     difference = x1.unsqueeze(-2) - x2.unsqueeze(-3)
-    return linear.OPS["vector_norm"](difference, float(p), -1)
+    return OPS["vector_norm"](difference, float(p), -1)

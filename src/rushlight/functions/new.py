@@ -12,7 +12,7 @@ from rushlight.functions.shape import cast, ints
 from rushlight.functions.inplace import fill_, resize_
 from rushlight.functions.reduce import norm
 from rushlight.layout import wrap_dim
-from rushlight.ops.kinds import sum_to_shape
+from rushlight.ops.kinds import OPS, sum_to_shape
 from rushlight.ops import linear
 from rushlight.tape import Variable, apply_inplace, leaf_node, record, wrap
 
@@ -112,12 +112,12 @@ def diagonal_scatter(self: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: 
 
 def addmm_(self: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """Replace by beta * self + alpha * (mat1 @ mat2)."""
-    return apply_inplace(linear.OPS["addmm"], (self, mat1, mat2), {"beta": beta, "alpha": alpha})
+    return apply_inplace(OPS["addmm"], (self, mat1, mat2), {"beta": beta, "alpha": alpha})
 
 
 def baddbmm_(self: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """Replace by beta * self + alpha * (batch1 @ batch2)."""
-    return apply_inplace(linear.OPS["baddbmm"], (self, batch1, batch2), {"beta": beta, "alpha": alpha})
+    return apply_inplace(OPS["baddbmm"], (self, batch1, batch2), {"beta": beta, "alpha": alpha})
 
 
 def renorm(self: Any, p: float, dim: int, maxnorm: float) -> Any:

@@ -18,7 +18,7 @@ from rushlight.layout import wrap_dim
 from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
 from rushlight.ops import reduce as ops
-from rushlight.ops.kinds import normal_dims
+from rushlight.ops.kinds import OPS, normal_dims
 from rushlight.spec import Spec
 from rushlight.tape import Variable, node_class, record, sync, wrap
 
@@ -31,7 +31,7 @@ def pair(name: str, fields: str = "values indices") -> Any:
         parts = ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True))
         return f"torch.return_types.{name}(\n{parts})"
 
-    cls.__repr__ = show  # type: ignore[assignment]
+    cls.__repr__ = show  # type: ignore[method-assign]
     return cls
 
 
@@ -271,7 +271,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, 
     """The p-norm of the elements along `dim`; "fro" is 2, "nuc" the sum of singular values."""
     input = _floating(input, "norm", dtype)
     if p == "nuc":
-        return record(linear.OPS["svdvals"], (input,), {}).sum(-1, keepdim)
+        return record(OPS["svdvals"], (input,), {}).sum(-1, keepdim)
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
     return _finish(

@@ -14,7 +14,7 @@ from rushlight.errors import ShapeError
 from rushlight.layout import broadcast_shapes, infer_size, view_strides, wrap_dim, wrap_dims
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import linear
-from rushlight.ops.kinds import result_dtype
+from rushlight.ops.kinds import OPS, result_dtype
 from rushlight.size import Size
 from rushlight.tape import Variable, make_node, make_view, record, sync, wrap
 
@@ -308,7 +308,7 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, outpu
 
 def linear_index_select(input: Any, dim: int, index: Any) -> Any:
     """Slices of `input` along `dim` at `index`."""
-    return record(linear.OPS["index_select"], (input, index), {"dim": dim})
+    return record(OPS["index_select"], (input, index), {"dim": dim})
 
 
 def narrow(input: Any, dim: int, start: Any, length: int) -> Any:

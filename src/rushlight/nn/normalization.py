@@ -44,8 +44,8 @@ class CrossMapLRN2d(Module):
 
     Notes
     -----
-    PyTorch: the neighbourhood reaches (size - 1) // 2 channels to both sides, and channel 0 counts in all of them: so it
-    does in PyTorch. `LocalResponseNorm` is the plain form.
+    PyTorch: the neighbourhood reaches (size - 1) // 2 channels to both sides, and channel 0 counts in all of them, as
+    it does in PyTorch. `LocalResponseNorm` is the plain form.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
-from rushlight.dtypes import bool_, dtype, from_np, get_default_dtype, int64, promote_types
+from rushlight.dtypes import NP_HALF, bool_, dtype, from_np, get_default_dtype, int64, promote_types
 from rushlight.layout import broadcast_shapes, contiguous_strides, wrap_dim, wrap_dims
 from rushlight.spec import Spec, spec_of
 
+ndarray = np.ndarray
 Array = Any
 Arrays = Sequence[Any]
 Mask = Any
@@ -210,9 +211,18 @@ class Elementwise(Op):
         self.ufunc = _single_ufunc(self)
 
     def eager(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        for a in operands:
+            if type(a) is ndarray and a.dtype in NP_HALF:
+                return self._in_single(operands, params, a.dtype)
         if self.ufunc is not None:
             return self.ufunc(*operands)
         return self.body(xp_numpy, *operands, **params)
+
+    def _in_single(self, operands: tuple[Any, ...], params: dict[str, Any], kind: Any) -> Any:
+        """Half precision: computed in float32 and rounded once, as PyTorch's kernels do."""
+        wide = tuple(a.astype(np.float32) if type(a) is ndarray and a.dtype in NP_HALF else a for a in operands)
+        out = self.body(xp_numpy, *wide, **params)
+        return out.astype(kind) if out.dtype == np.float32 and self.result != "bool" else out
 
     def prepare(self, operands: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         """Cast operands to the dtype PyTorch's promotion gives."""
@@ -240,9 +250,11 @@ class Elementwise(Op):
         return Spec(shape, np.result_type(*probes) if probes else np.dtype(np.float32))
 
     def finish(self, grad: Any, spec: Spec) -> Any:
-        if grad.shape == spec.shape:
-            return grad
-        return sum_to_shape(grad, spec.shape)
+        if grad.shape != spec.shape:
+            grad = sum_to_shape(grad, spec.shape)
+        if spec.dtype in NP_HALF and np_dtype(grad) != spec.dtype:
+            grad = OPS["cast"].apply((grad,), {"dtype": spec.dtype})
+        return grad
 
 
 class Reduction(Op):
@@ -448,8 +460,13 @@ def _single_ufunc(op: Elementwise) -> Any:
     return function if isinstance(function, np.ufunc) else None
 
 
-def _declare(kind: Any) -> Any:
-    def with_rules(grad: Formulas = None, **rules: Any) -> Callable[[Callable[..., Any]], Any]:
+Declaration = Callable[[Callable[..., Any]], Any]
+
+
+def _declare(kind: Callable[..., Any]) -> Callable[..., Declaration]:
+    """The decorator that makes an op of a kind from its body."""
+
+    def with_rules(grad: Formulas = None, **rules: Any) -> Declaration:
         return lambda body: kind(body, grad, **rules)
 
     return with_rules

@@ -41,8 +41,8 @@ def restore(g: Any, spec: Spec, dim: Any, keepdim: bool) -> Any:
     return expand(g, spec.shape)
 
 
-def _half_sum(x: Any, dim: Any, keepdim: bool) -> Any:
-    return np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.float32).astype(x.dtype)
+def _half_sum(xp: Any, x: Any, dim: Any, keepdim: bool) -> Any:
+    return xp.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.float32).astype(x.dtype)
 
 
 @reduction(
@@ -54,10 +54,10 @@ def _half_sum(x: Any, dim: Any, keepdim: bool) -> Any:
 def sum(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Sum of the elements along `dim`. Half precision is summed in float32; bool and integers give int64."""
     if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
-        return _half_sum(x, dim, keepdim)
+        return _half_sum(xp, x, dim, keepdim)
     if x.dtype.kind in "biu":
-        return np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64)
-    return np.add.reduce(x, axis=dim, keepdims=keepdim)
+        return xp.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64)
+    return xp.add.reduce(x, axis=dim, keepdims=keepdim)
 
 
 @view(grad=lambda g, x_spec: sum_to_shape(g, x_spec.shape))
@@ -363,13 +363,13 @@ def _tril_spec(x: Spec, diagonal: int = 0) -> Spec:
 @opaque(spec=_tril_spec, grad=lambda g, diagonal: tril(g, diagonal))
 def tril(xp: Any, x: Array, diagonal: int = 0) -> Array:
     """The lower triangle of each matrix, zeros elsewhere."""
-    return np.where(np.tri(*x.shape[-2:], k=diagonal, dtype=bool), x, np.zeros((), x.dtype))
+    return np.where(np.tri(x.shape[-2], x.shape[-1], diagonal, bool), x, np.zeros((), x.dtype))
 
 
 @opaque(spec=_tril_spec, grad=lambda g, diagonal: triu(g, diagonal))
 def triu(xp: Any, x: Array, diagonal: int = 0) -> Array:
     """The upper triangle of each matrix, zeros elsewhere."""
-    return np.where(np.tri(*x.shape[-2:], k=diagonal - 1, dtype=bool), np.zeros((), x.dtype), x)
+    return np.where(np.tri(x.shape[-2], x.shape[-1], diagonal - 1, bool), np.zeros((), x.dtype), x)
 
 
 def _diagonal_index(shape: Ints, offset: int, dim1: int, dim2: int) -> Index:
@@ -388,7 +388,6 @@ def _diagonal_index(shape: Ints, offset: int, dim1: int, dim2: int) -> Index:
 def place_diagonal(xp: Any, x: Array, shape: Ints, offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of `shape` with `x` on a diagonal: the gradient of `diagonal`."""
     out = np.zeros(shape, x.dtype)
-    np.diagonal(out, offset, dim1, dim2).base  # noqa: B018  the diagonal view below is read-only, index instead
     moved = np.moveaxis(out, (dim1, dim2), (-2, -1))
     rows, columns = _diagonal_index(moved.shape, offset, moved.ndim - 2, moved.ndim - 1)[-2:]
     moved[..., rows, columns] = x

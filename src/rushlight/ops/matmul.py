@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -266,12 +267,15 @@ def _pair(x: Any, a: str, y: Any, b: str, keep: str) -> tuple[Any, str]:
             sizes[c] = n
     x = _arrange(x, a, batch + rows + inner, sizes)
     y = _arrange(y, b, batch + inner + columns, sizes)
-    size = lambda letters: int(np.prod([sizes[c] for c in letters], dtype=np.int64))  # noqa: E731
-    x = reshape(x, (size(batch), size(rows), size(inner)))
-    y = reshape(y, (size(batch), size(inner), size(columns)))
+    x = reshape(x, tuple(_product(sizes, letters) for letters in (batch, rows, inner)))
+    y = reshape(y, tuple(_product(sizes, letters) for letters in (batch, inner, columns)))
     out = bmm(x, y)
     letters = batch + rows + columns
     return reshape(out, tuple(sizes[c] for c in letters)), "".join(letters)
+
+
+def _product(sizes: dict[str, int], letters: list[str]) -> int:
+    return math.prod(sizes[c] for c in letters)
 
 
 def _arrange(x: Any, have: str, want: list[str], sizes: dict[str, int]) -> Any:

@@ -10,7 +10,6 @@ import numpy as np
 from rushlight.errors import ShapeError
 from rushlight.ops.elementwise import (
     abs,
-    conj_of,
     eq,
     exp,
     isnan,
@@ -20,7 +19,7 @@ from rushlight.ops.elementwise import (
     zeros_like,
 )
 from rushlight.ops.kinds import Array, composite, opaque, reduction
-from rushlight.ops.linear import cast, cat, flip, reshape, restore, sum
+from rushlight.ops.linear import cast, cat, conj_of, flip, reshape, restore, sum
 from rushlight.spec import Spec, spec_of
 
 
@@ -37,8 +36,8 @@ def mean(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
         return x.copy()
     n = count(x.shape, dim)
     if x.dtype.itemsize == 2:
-        return (np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.float32) / np.float32(n)).astype(x.dtype)
-    return np.add.reduce(x, axis=dim, keepdims=keepdim) / x.dtype.type(n)
+        return (xp.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.float32) / np.float32(n)).astype(x.dtype)
+    return xp.add.reduce(x, axis=dim, keepdims=keepdim) / x.dtype.type(n)
 
 
 def _prod_grad(g: Any, x: Any, x_spec: Spec, out: Any, dim: Any, keepdim: bool) -> Any:
@@ -68,7 +67,7 @@ def _shifted_cumprod(x: Any, dim: int) -> Any:
 @reduction(by_dim=True, identity=1, combine=lambda xp, a, b: a * b, grad=_prod_grad)
 def prod(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Product of the elements along one dim, or all."""
-    return np.multiply.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
+    return xp.multiply.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
 
 
 def _shared_among(g: Any, x: Any, x_spec: Spec, out: Any, dim: Any, keepdim: bool) -> Any:
@@ -92,41 +91,41 @@ def _empty_check(x: Any, dim: Any, name: str) -> None:
 def amax(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """The greatest element along `dim`; equal ones share the gradient."""
     _empty_check(x, dim, "amax")
-    return np.maximum.reduce(x, axis=dim, keepdims=keepdim)
+    return xp.maximum.reduce(x, axis=dim, keepdims=keepdim)
 
 
 @reduction(identity=math.inf, combine=lambda xp, a, b: xp.minimum(a, b), grad=_shared_among)
 def amin(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """The smallest element along `dim`; equal ones share the gradient."""
     _empty_check(x, dim, "amin")
-    return np.minimum.reduce(x, axis=dim, keepdims=keepdim)
+    return xp.minimum.reduce(x, axis=dim, keepdims=keepdim)
 
 
 @reduction(grad=lambda g, x, x_spec, out: _shared_among(g, x, x_spec, out, None, False), name="MaxBackward1")
 def max_all(xp: Any, x: Array, dim: Any = None) -> Array:
     """The greatest of all elements."""
     _empty_check(x, None, "max")
-    return np.maximum.reduce(x, axis=None)
+    return xp.maximum.reduce(x, axis=None)
 
 
 @reduction(grad=lambda g, x, x_spec, out: _shared_among(g, x, x_spec, out, None, False), name="MinBackward1")
 def min_all(xp: Any, x: Array, dim: Any = None) -> Array:
     """The smallest of all elements."""
     _empty_check(x, None, "min")
-    return np.minimum.reduce(x, axis=None)
+    return xp.minimum.reduce(x, axis=None)
 
 
 @reduction(identity=True, combine=lambda xp, a, b: xp.logical_and(a, b), grad=(None,), result="bool")
 def all(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Whether all elements along `dim` are non-zero."""
-    out = np.logical_and.reduce(x, axis=dim, keepdims=keepdim)
+    out = xp.logical_and.reduce(x, axis=dim, keepdims=keepdim)
     return out.astype(np.uint8) if x.dtype == np.uint8 else out
 
 
 @reduction(identity=False, combine=lambda xp, a, b: xp.logical_or(a, b), grad=(None,), result="bool")
 def any(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Whether any element along `dim` is non-zero."""
-    out = np.logical_or.reduce(x, axis=dim, keepdims=keepdim)
+    out = xp.logical_or.reduce(x, axis=dim, keepdims=keepdim)
     return out.astype(np.uint8) if x.dtype == np.uint8 else out
 
 
@@ -138,16 +137,16 @@ def _var_grad(g: Any, x: Any, x_spec: Spec, dim: Any, correction: float, keepdim
 @reduction(grad=_var_grad)
 def var(xp: Any, x: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Mean square distance from the mean, with `n - correction` as divisor."""
-    return np.asarray(_variance(x, dim, correction, keepdim)).astype(x.real.dtype, copy=False)
+    return np.asarray(_variance(xp, x, dim, correction, keepdim)).astype(x.real.dtype, copy=False)
 
 
-def _variance(x: Any, dim: Any, correction: float, keepdim: bool) -> Any:
+def _variance(xp: Any, x: Any, dim: Any, correction: float, keepdim: bool) -> Any:
     n = count(x.shape, dim)
     wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
-    center = np.add.reduce(wide, axis=dim, keepdims=True) / wide.dtype.type(max(n, 1)) if wide.ndim else wide
+    center = xp.add.reduce(wide, axis=dim, keepdims=True) / wide.dtype.type(max(n, 1)) if wide.ndim else wide
     d = wide - center
     square = (d * d.conj()).real if d.dtype.kind == "c" else d * d
-    total = np.add.reduce(square, axis=dim, keepdims=keepdim) if wide.ndim else square
+    total = xp.add.reduce(square, axis=dim, keepdims=keepdim) if wide.ndim else square
     return total / total.dtype.type(n - correction) if n > correction else total * total.dtype.type(math.nan)
 
 
@@ -159,7 +158,7 @@ def _std_grad(g: Any, x: Any, x_spec: Spec, out: Any, dim: Any, correction: floa
 @reduction(grad=_std_grad)
 def std(xp: Any, x: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Square root of `var`."""
-    return np.sqrt(np.asarray(_variance(x, dim, correction, keepdim)).astype(np.float64)).astype(x.real.dtype)
+    return np.sqrt(np.asarray(_variance(xp, x, dim, correction, keepdim)).astype(np.float64)).astype(x.real.dtype)
 
 
 # With positions: (values, indices)
@@ -448,17 +447,17 @@ def vector_norm(xp: Any, x: Array, p: float = 2, dim: Any = None, keepdim: bool 
     dtype = size.dtype
     wide = size.astype(np.float32) if dtype.itemsize == 2 else size
     if p == math.inf:
-        out = np.maximum.reduce(wide, axis=dim, keepdims=keepdim)
+        out = xp.maximum.reduce(wide, axis=dim, keepdims=keepdim)
     elif p == -math.inf:
-        out = np.minimum.reduce(wide, axis=dim, keepdims=keepdim)
+        out = xp.minimum.reduce(wide, axis=dim, keepdims=keepdim)
     elif p == 0:
-        out = np.add.reduce(wide != 0, axis=dim, keepdims=keepdim)
+        out = xp.add.reduce(wide != 0, axis=dim, keepdims=keepdim)
     elif p == 1:
-        out = np.add.reduce(wide, axis=dim, keepdims=keepdim)
+        out = xp.add.reduce(wide, axis=dim, keepdims=keepdim)
     elif p == 2:
-        out = np.sqrt(np.add.reduce(wide * wide, axis=dim, keepdims=keepdim))
+        out = np.sqrt(xp.add.reduce(wide * wide, axis=dim, keepdims=keepdim))
     else:
-        out = np.add.reduce(wide**p, axis=dim, keepdims=keepdim) ** (1.0 / p)
+        out = xp.add.reduce(wide**p, axis=dim, keepdims=keepdim) ** (1.0 / p)
     return np.asarray(out).astype(dtype)
 
 

@@ -140,7 +140,8 @@ def set_history(t: Any, node: Node, out: Any) -> None:
     """Make `node` the newest step of `t`'s history, and of its base's when `t` is a view."""
     if node.op.keeps_out:
         slot = next(s for s, (kind, _) in enumerate(node.op.saved_plan) if kind == "out")
-        node.saved = (*node.saved[:slot], t._data, *node.saved[slot + 1 :])
+        saved = node.saved or ()
+        node.saved = (*saved[:slot], t._data, *saved[slot + 1 :])
     _finish_saving(node, t)
     if t._view is None:
         t._node = node

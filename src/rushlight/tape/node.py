@@ -38,6 +38,12 @@ class Node:
     fills_missing: Any = True
 
     edges: tuple[Any, ...]
+    saved: tuple[Any, ...] | None
+    versions: tuple[Any, ...]
+    specs: Any
+    where: Any
+    hooks: Any
+    out_specs: Any
 
     def name(self) -> str:
         """The name PyTorch prints, such as `AddBackward0`."""
@@ -75,7 +81,7 @@ class Node:
     def pull(self, g: Any) -> Sequence[Any]:
         """Gradients of the operands from the gradient of the result, on raw arrays."""
         self.check()
-        return self.formulas(g, self.saved)
+        return self.formulas(g, self.saved or ())
 
     def pull_graph(self, g: Any) -> Sequence[Any]:
         """As `pull`, on tensors, so that the gradients can be differentiated again."""

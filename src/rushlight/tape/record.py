@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.dtypes import NP_HALF
 from rushlight.errors import ShapeError, explain
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Composite, Elementwise, Op, View
@@ -51,7 +52,7 @@ def make_node(op: Op, operands: Sequence[Any], raw: Sequence[Any], params: dict[
     node.specs = None
     if isinstance(op, Elementwise):
         shape = out.shape
-        if any(e is not None and a.shape != shape for a, e in zip(raw, edges, strict=True)):
+        if out.dtype in NP_HALF or any(e is not None and a.shape != shape for a, e in zip(raw, edges, strict=True)):
             node.specs = tuple(Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True))
     if op.saved_plan:
         _save(node, op, operands, raw, params, out, edges)
@@ -158,7 +159,7 @@ def _finish_saving(node: Node, t: Any) -> None:
 def pack_saved(node: Node) -> None:
     """Hand the kept values to the innermost saved-tensor hooks; they are unpacked when needed."""
     pack, unpack = state.saved_hooks[-1]
-    values = list(node.saved)
+    values = list(node.saved or ())
     packed: dict[int, Any] = {}
     for slot, _, _ in node.versions:
         if hasattr(values[slot], "dtype"):

@@ -30,6 +30,11 @@ class Variable:
 
     __slots__ = ("_data", "_node", "_counter", "_view", "_grad", "__weakref__")
     op_rank = 2
+    _data: Any
+    _node: Any
+    _counter: Any
+    _view: Any
+    _grad: Any
 
 
 _plain: type[Variable] = Variable

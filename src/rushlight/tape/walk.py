@@ -160,7 +160,7 @@ class _Walk:
             return ()
         if self.wanted is not None and not any(e in self.wanted for e in node.edges if e is not None):
             return ()
-        results = node.pull_graph(g) if self.create_graph else node.pull(g)
+        results: Sequence[Any] = node.pull_graph(g) if self.create_graph else node.pull(g)
         if state.anomaly:
             check_anomaly(node, results)
         if node.hooks is not None and node.hooks.post:

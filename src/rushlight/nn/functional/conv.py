@@ -136,8 +136,7 @@ def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
     dilation: Size = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Cross-correlation of input [N, C, D, H, W] or [C, D, H, W] with weight [O, C/groups, KD, KH, "
-    "KW]; see `conv1d`."""
+    """Cross-correlation of input [N, C, D, H, W] with weight [O, C/groups, KD, KH, KW]; see `conv1d`."""
     return _convolve(3, input, weight, bias, stride, padding, dilation, groups)
 
 

@@ -71,7 +71,7 @@ def _max_pool(
     )
     text = "stride must either be omitted, a single int, or a tuple of {}"
     step = kernel if _is_omitted(stride) else _window_sizes(function, "stride", stride, n, text)
-    pads = _window_sizes(function, "padding", padding, n, text.format("padding"))
+    pads = _window_sizes(function, "padding", padding, n, "padding must either be a single int, or a tuple of {}")
     spread = _window_sizes(function, "dilation", dilation, n, "dilation must be either a single int, or a tuple of {}")
     _check_planes(function, x, n)
     _check_kind(x, function, "bc")
