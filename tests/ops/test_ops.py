@@ -140,8 +140,11 @@ def test_arrays_and_tensors_agree(case, sample):
     raw = OPS[case.op](*[[e.copy() for e in a] if isinstance(a, list) else a for a in arrays], **sample.params)
     wrapped = OPS[case.op](*tensors(arrays), **sample.params)
     raw = raw if isinstance(raw, tuple) else (raw,)
+    op = OPS[case.op]
+    # a kernel on arrays may round differently from the body, which runs where the ops within record
+    exact = getattr(op, "fast", op.body) is op.body or op.declared
     for a, b in zip(raw, flat(wrapped), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), b.numpy())
+        np.testing.assert_allclose(np.asarray(a), b.numpy(), *((0, 0) if exact else (1e-11, 1e-12)))
 
 
 def strided(a: Any, how: str) -> Any:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 
-import torch
-
 from tests.optim.cases import GOLDEN, OPTIMIZERS, SCHEDULERS, name_of, schedule, train
 from tests.optim.test_lbfgs import SETTINGS, fit
 
 
 def main() -> None:
     """Write the files."""
+    import torch
+
     warnings.simplefilter("ignore")
     GOLDEN.mkdir(exist_ok=True)
     values = {

@@ -178,7 +178,9 @@ class Op:
         raise NotImplementedError(f"op {self.name!r} states no shape rule")
 
     def finish(self, grad: Any, spec: Spec) -> Any:
-        """Bring an operand's gradient to the operand's shape."""
+        """Bring an operand's gradient to the operand's shape, and to its dtype where that has half precision."""
+        if spec.dtype in NP_HALF and np_dtype(grad) != spec.dtype:
+            return OPS["cast"].apply((grad,), {"dtype": spec.dtype})
         return grad
 
     def __repr__(self) -> str:
@@ -250,11 +252,7 @@ class Elementwise(Op):
         return Spec(shape, np.result_type(*probes) if probes else np.dtype(np.float32))
 
     def finish(self, grad: Any, spec: Spec) -> Any:
-        if grad.shape != spec.shape:
-            grad = sum_to_shape(grad, spec.shape)
-        if spec.dtype in NP_HALF and np_dtype(grad) != spec.dtype:
-            grad = OPS["cast"].apply((grad,), {"dtype": spec.dtype})
-        return grad
+        return super().finish(grad if grad.shape == spec.shape else sum_to_shape(grad, spec.shape), spec)
 
 
 class Reduction(Op):
@@ -314,9 +312,20 @@ class Composite(Op):
     ) -> None:  # fmt: skip
         super().__init__(body, grad, joint, name)
         self.fast = fast or body
+        self.narrow = fast is None and self.declared
 
     def eager(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        if self.narrow:
+            for a in operands:
+                if type(a) is ndarray and a.dtype in NP_HALF:
+                    return self._in_single(operands, params, a.dtype)
         return self.fast(*operands, **params)
+
+    def _in_single(self, operands: tuple[Any, ...], params: dict[str, Any], kind: Any) -> Any:
+        """Half precision: the body computed in float32 and rounded once."""
+        wide = (a.astype(np.float32) if type(a) is ndarray and a.dtype in NP_HALF else a for a in operands)
+        out = self.body(*wide, **params)
+        return out.astype(kind) if getattr(out, "dtype", None) == np.float32 else out
 
 
 class Opaque(Op):

@@ -122,7 +122,10 @@ class Node:
         if op.variadic is not None:
             v = op.variadic
             grads[v : v + 1] = grads[v]
-        return [None if e is None else x for e, x in zip(self.edges, grads, strict=True)]
+        grads = [None if e is None else x for e, x in zip(self.edges, grads, strict=True)]
+        if self.specs is not None:
+            grads = [x if x is None else op.finish(x, s) for x, s in zip(grads, self.specs, strict=True)]
+        return grads
 
     def lifted(self) -> tuple[Any, ...]:
         """The kept values as tensors connected to the graph."""

@@ -54,6 +54,8 @@ def make_node(op: Op, operands: Sequence[Any], raw: Sequence[Any], params: dict[
         shape = out.shape
         if out.dtype in NP_HALF or any(e is not None and a.shape != shape for a, e in zip(raw, edges, strict=True)):
             node.specs = tuple(Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True))
+    elif type(out) is not tuple and out.dtype in NP_HALF and op.variadic is None:
+        node.specs = tuple(Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True))
     if op.saved_plan:
         _save(node, op, operands, raw, params, out, edges)
     else:
