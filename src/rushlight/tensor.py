@@ -94,6 +94,20 @@ def _legacy_data(args: tuple[Any, ...], wanted: Any) -> Any:
     return np.array([C.item(x) if isinstance(x, Variable) else x for x in source] if isinstance(source, list) else source, wanted)
 
 
+def _unpickled(cls: Any, data: Any, requires_grad: bool, attributes: dict[str, Any] | None) -> Any:
+    """A leaf over `data`: pickling keeps values, not history."""
+    t = object.__new__(cls)
+    t._data = data
+    t._node = None
+    t._counter = [0]
+    t._view = None
+    if requires_grad:
+        t._node = leaf_node(t)
+    if attributes:
+        t.__dict__.update(attributes)
+    return t
+
+
 def _deepcopied(data: Any, memo: dict[Any, Any]) -> Any:
     """A copy of `data` inside one copy of its storage, so that views of it stay views."""
     root = storage_array(data)
@@ -527,6 +541,9 @@ class Tensor(Methods, Variable):
             new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _unpickled, (type(self), self._data, self.requires_grad, self.__dict__ or None)
+
     def __dlpack__(self, **kwargs: Any) -> Any:
         if self._node is not None:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
@@ -542,7 +559,7 @@ class Tensor(Methods, Variable):
 
     __add__ = operator(E.add)
     __radd__ = operator(E.add)
-    __sub__ = _or_not_implemented(A.subtract_operator)
+    __sub__ = _or_not_implemented(A._sub)
     __rsub__ = _or_not_implemented(A.rsub)
     __mul__ = operator(E.mul)
     __rmul__ = operator(E.mul)
@@ -560,6 +577,8 @@ class Tensor(Methods, Variable):
     __or__ = __ror__ = _or_not_implemented(A.bitwise_or)
     __xor__ = __rxor__ = _or_not_implemented(A.bitwise_xor)
     __lshift__ = _or_not_implemented(A.bitwise_left_shift)
+    __rlshift__ = _reflected(A.bitwise_left_shift)
+    __rrshift__ = _reflected(A.bitwise_right_shift)
     __rshift__ = _or_not_implemented(A.bitwise_right_shift)
     __neg__ = A.neg
     __pos__ = A.positive
@@ -572,7 +591,7 @@ class Tensor(Methods, Variable):
     __gt__ = operator(E.gt)
     __ge__ = operator(E.ge)
     __iadd__ = _or_not_implemented(I._add_)
-    __isub__ = _or_not_implemented(I._sub_)
+    __isub__ = _or_not_implemented(I.sub_)
     __imul__ = _or_not_implemented(I.mul_)
     __itruediv__ = _or_not_implemented(I._div_)
     __ifloordiv__ = _or_not_implemented(I._floor_)

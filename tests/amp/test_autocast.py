@@ -126,6 +126,24 @@ def test_training_step() -> None:
     np.testing.assert_allclose(ours, losses(torch), rtol=2e-2)
 
 
+@pytest.mark.parametrize("given", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", "MultiheadAttention", "TransformerEncoderLayer"])
+def test_modules_on_either_input(name: str, given: str) -> None:
+    def kinds(lib: Any) -> list[str]:
+        x = of(lib, given, 2, 1, 4)
+        net = getattr(lib.nn, name)(4, 2)
+        with lib.autocast("cpu"):
+            out = net(x, x, x)[0] if name == "MultiheadAttention" else net(x)
+        out = out[0] if isinstance(out, tuple) else out
+        out.float().sum().backward()
+        return [str(out.dtype), *(str(p.grad.dtype) for p in net.parameters())]
+
+    found = kinds(rushlight)
+    assert set(found[1:]) == {"torch.float32"}
+    torch = pytest.importorskip("torch")
+    assert found == kinds(torch)
+
+
 def test_parameters_are_cast_once() -> None:
     w = rushlight.ones(2, 2, requires_grad=True)
     with rushlight.autocast("cpu"):

@@ -249,7 +249,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(settings))
 @pytest.mark.parametrize("stop", [1, 3])
 def test_resumed_epoch_goes_on_to_the_same_bits(settings: dict[str, Any], stop: int) -> None:
     total, rest, resumed = positions(settings, stop)

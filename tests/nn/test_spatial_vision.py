@@ -61,7 +61,8 @@ def test_errors_of_pad() -> None:
     for shape, amounts, mode in (
         ((2, 3), (1,), "constant"), ((2, 3), (1,) * 6, "constant"), ((2, 3), (-2, -2), "constant"),
         ((2, 3), (1, 2), "foo"), ((3,), (1, 2), "reflect"), ((2, 2, 3, 4), (1, 2), "replicate"),
-        ((2, 2, 3), (3, 2), "reflect"), ((2, 0, 6), (1, 2), "reflect"), ((2, 2, 3), (4, 2), "circular"), ((1, 1, 6), (-4, -3), "replicate"),
+        ((2, 2, 3), (3, 2), "reflect"), ((2, 0, 6), (1, 2), "reflect"), ((2, 2, 3), (4, 2), "circular"),
+        ((1, 1, 6), (-4, -3), "replicate"),
     ):  # fmt: skip
         same_error(lambda m, s=shape, a=amounts, k=mode: m.nn.functional.pad(m.zeros(s), a, k))
     same_error(lambda m: m.nn.functional.pad(m.zeros(2, 3), (1, 2), "reflect", 1.0))
@@ -92,10 +93,16 @@ def test_interpolate(mode: str) -> None:
             on_both(lambda m, t, o=options: m.nn.functional.interpolate(t, **o), [draw(rng, *shape)], 1e-8)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos"])
 def test_antialiasing(mode: str) -> None:
     rng = random.Random(0)
-    for size, corners in (((3, 4), False), ((2, 11), True), ((9, 9), None), ((1, 5), False), ((7, 6), False)):
+    for size, corners in (
+        ((3, 4), False),
+        ((2, 11), mode != "lanczos"),
+        ((9, 9), None),
+        ((1, 5), False),
+        ((7, 6), False),
+    ):
         on_both(
             lambda m, t, s=size, c=corners: m.nn.functional.interpolate(
                 t, s, mode=mode, align_corners=c, antialias=True
@@ -124,7 +131,8 @@ def test_errors_of_interpolate() -> None:
         {"size": 3, "scale_factor": 2}, {}, {"size": (3, 3, 3)}, {"scale_factor": (3, 3, 3)}, {"size": (2.5, 1)},
         {"size": 3, "align_corners": True}, {"size": 3, "mode": "foo"}, {"size": 0}, {"size": 0, "mode": "bilinear"},
         {"size": 3, "recompute_scale_factor": True}, {"size": 3, "antialias": True}, {"size": 3, "mode": "linear"},
-        {"size": 3, "mode": "trilinear"},
+        {"size": 3, "mode": "trilinear"}, {"size": 3, "mode": "lanczos"},
+        {"size": 3, "mode": "lanczos", "align_corners": True},
     ):  # fmt: skip
         same_error(lambda m, o=options: m.nn.functional.interpolate(m.zeros(shape), **o))
     same_error(lambda m: m.nn.functional.interpolate(m.zeros(2, 5), size=3))

@@ -9,7 +9,7 @@ import rushlight
 from tests.steps.programs import GOLDEN, PROGRAMS, SEED, STEPS, train
 
 # float32 sums in another order differ in the last bits, and 50 steps amplify that.
-TOLERANCE = 1e-4
+TOLERANCE = 2e-5
 
 
 def record_of(name: str) -> dict[str, Any]:

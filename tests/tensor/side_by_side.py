@@ -55,8 +55,7 @@ def describe(value: Any, torch: Any) -> Any:
             "values": [_number(v, repr(value.dtype).removeprefix("torch.")) for v in values.reshape(-1).tolist()],
         }
     if isinstance(value, BaseException):
-        known = [t for t in type(value).__mro__ if t.__module__ == "builtins"]
-        return ("raises", known[0].__name__, str(value))
+        return ("raises", tuple(t.__name__ for t in type(value).__mro__), str(value))
     if isinstance(value, np.ndarray):
         return ("array", str(value.dtype), value.shape, value.tolist())
     if isinstance(value, (list, tuple)):
@@ -82,6 +81,9 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
         if ours.keys() != theirs.keys():
             return [f"{where}: {list(ours)}, PyTorch {list(theirs)}"]
         return [line for k in ours for line in differences(ours[k], theirs[k], f"{where}.{k}")]
+    if isinstance(ours, tuple) and ours[:1] == ("raises",) == theirs[:1]:
+        kinds = [] if theirs[1][0] in ours[1] else [f"{where}: {ours[1][0]}, PyTorch {theirs[1][0]}"]
+        return kinds + differences(ours[2:], theirs[2:], where)
     if isinstance(ours, tuple) and ours[:1] == ("float",) == theirs[:1]:
         return [] if _close(ours[2], theirs[2], TOLERANCE.get(ours[1], 1e-6)) else [f"{where}: {ours[2]}, PyTorch {theirs[2]}"]
     if isinstance(ours, (list, tuple)):
@@ -115,7 +117,7 @@ def agree(program: str) -> None:
 
 
 def lines(text: str) -> list[str]:
-    """The programs of a text: one a line, blank lines and comments left out; `{a|b}` means one program for each."""
+    """The programs of a text: one a line, blank lines and comments left out; `«a¦b»` stands for a program with a and one with b."""
     found = []
     for line in text.strip().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
@@ -124,9 +126,9 @@ def lines(text: str) -> list[str]:
 
 
 def _expanded(line: str) -> Iterable[str]:
-    parts = line.split("<<")
+    parts = line.split("«")
     choices = [[parts[0]]]
     for part in parts[1:]:
-        inside, rest = part.split(">>")
-        choices.append([c + rest for c in inside.split("|")])
+        inside, rest = part.split("»")
+        choices.append([c + rest for c in inside.split("¦")])
     return map("".join, itertools.product(*choices))

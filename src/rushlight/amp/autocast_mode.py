@@ -42,9 +42,9 @@ class Caster:
             modes.state.autocast = self
 
     def cast(self, value: Any, target: dtype) -> Any:
-        """A floating tensor, or a list or tuple of them, as `target`; doubles and all else stay."""
-        if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
-            return [self.cast(v, target) for v in value]
+        """A floating tensor, also inside lists and tuples, as `target`; doubles and all else stay."""
+        if type(value) in (list, tuple):
+            return type(value)([self.cast(v, target) for v in value])
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype in (target, float64):
             return value
         if not (self.settings.cache_enabled and target is not float32 and value.dtype is float32):

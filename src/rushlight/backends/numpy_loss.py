@@ -187,6 +187,7 @@ def bce_with_logits(
     x: Array, y: Array, weight: Array | None, pos_weight: Array | None, reduction: str
 ) -> Array:
     """-(pos_weight * y * log(sigmoid(x)) + (1 - y) * log(1 - sigmoid(x))) * weight."""
+    kind = x.dtype
     x, y = widened(x), widened(y)
     tail = np.log1p(np.exp(-np.abs(x)))
     tail += np.maximum(-x, 0)
@@ -196,10 +197,12 @@ def bce_with_logits(
     losses = losses + tail
     if weight is not None:
         losses = losses * widened(weight)
-    return losses if reduction == "none" else _total(losses, reduction)
+    return _total(losses, reduction).astype(kind, copy=False)
 
 
 def _total(losses: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return losses
     total = np.add.reduce(losses, axis=None)
     return total / losses.dtype.type(losses.size) if reduction == "mean" else total
 
@@ -210,12 +213,13 @@ def bce(x: Array, y: Array, weight: Array | None, reduction: str) -> Array:
         raise _probability_error("input", x)
     if y.size and not (y.min() >= 0 and y.max() <= 1):
         raise _probability_error("target", y)
+    kind = x.dtype
     x, y = widened(x), widened(y)
     losses = (y - 1) * np.maximum(np.log1p(-x), -100)
     losses = losses - y * np.maximum(np.log(x), -100)
     if weight is not None:
         losses = losses * widened(weight)
-    return losses if reduction == "none" else _total(losses, reduction)
+    return _total(losses, reduction).astype(kind, copy=False)
 
 
 def _probability_error(what: str, x: Array) -> Exception:

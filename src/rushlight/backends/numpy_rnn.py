@@ -38,7 +38,7 @@ def _inputs(x: Array, w_ih: Array, *biases: Array | None) -> Array:
 
 
 def _state(h0: Array) -> Array:
-    return np.ascontiguousarray(h0.T) if h0.shape[0] else h0.T.copy()
+    return np.array(h0.T, order="C", copy=True)  # a copy also where the transpose is contiguous: it is overwritten
 
 
 def _sigmoid_in_place(z: Array) -> None:

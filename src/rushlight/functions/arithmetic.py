@@ -11,7 +11,7 @@ from rushlight.errors import explain
 from rushlight.functions.fast import NUMBERS, binary, operand, store, unary
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
-from rushlight.ops.kinds import result_dtype
+from rushlight.ops.kinds import Elementwise, result_dtype
 from rushlight.tape import Variable, record, wrap
 
 exp, exp2, expm1, log, log2, log10, log1p, sqrt, rsqrt = map(
@@ -39,11 +39,34 @@ isnan, isinf, isfinite, isposinf, isneginf, signbit, logical_not, bitwise_not, a
         ops.angle,
     ),
 )  # fmt: skip
-_add, _sub, _mul, _div, _rsub, _rdiv = map(binary, (ops.add, ops.sub, ops.mul, ops.div, ops.rsub, ops.rdiv))
+_add, _mul, _div, _rdiv = map(binary, (ops.add, ops.mul, ops.div, ops.rdiv))
 _floor_divide, _div_trunc, _remainder, _fmod, _pow = map(
     binary, (ops.floor_divide, ops.div_trunc, ops.remainder, ops.fmod, ops.pow)
 )
 _eq, _ne, _lt, _le, _gt, _ge = map(binary, (ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge))
+
+
+def _minus(op: Elementwise) -> Any:
+    def slow(input: Any, other: Any) -> Any:
+        refuse_bool_minus(input, other)
+        return record(op, (operand(input, op.name), operand(other, op.name, 2)), {})
+
+    return binary(op, slow)
+
+
+def refuse_bool_minus(x: Any, y: Any) -> None:
+    """Raise PyTorch's error where a bool is an operand of a subtraction."""
+    both = [a for a in (x, y) if isinstance(a, Variable) and a._data.dtype == np.bool_ or isinstance(a, bool)]
+    if len(both) == 2:
+        raise RuntimeError(ops._MINUS)
+    if both:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
+
+
+_sub, _rsub = map(_minus, (ops.sub, ops.rsub))
 
 
 def _with_out(call: Any) -> Any:
@@ -82,44 +105,39 @@ def _finish(result: Any, out: Any) -> Any:
     return result if out is None else store(result, out)
 
 
+def scaled(input: Any, other: Any, alpha: Any) -> Any:
+    """alpha * other, for `input + alpha * other`."""
+    if alpha == 1 and alpha is not True:
+        return other
+    wanted = ops_result(input, other)
+    if isinstance(alpha, bool) and wanted.category:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if wanted.category < 2 and isinstance(alpha, (float, complex)):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if wanted.category < 3 and isinstance(alpha, complex):
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    return _mul(other, alpha if wanted.category else bool(alpha)) if isinstance(other, Variable) else other * alpha
+
+
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """input + alpha * other."""
-    result = _add(input, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Variable) else other * alpha)
+    result = _add(input, other if type(alpha) is int and alpha == 1 else scaled(input, other, alpha))
     return result if out is None else store(result, out)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """input - alpha * other."""
-    _refuse_bool_minus(input, other)
-    result = _sub(input, other if alpha == 1 else _mul(other, alpha) if isinstance(other, Variable) else other * alpha)
+    if type(alpha) is not int or alpha != 1:
+        refuse_bool_minus(input, other)
+        other = scaled(input, other, alpha)
+    result = _sub(input, other)
     return result if out is None else store(result, out)
-
-
-def _refuse_bool_minus(x: Any, y: Any) -> None:
-    both = [a for a in (x, y) if isinstance(a, Variable) and a._data.dtype == np.bool_ or isinstance(a, bool)]
-    if len(both) == 2:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
-            "operator instead."
-        )
-    if both:
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
-            "use the `~` or `logical_not()` operator instead."
-        )
-
-
-def subtract_operator(input: Any, other: Any) -> Any:
-    """input - other."""
-    if isinstance(input, Variable) and input._data.dtype.kind == "b" or other.__class__ is bool:
-        _refuse_bool_minus(input, other)
-    return _sub(input, other)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """other - alpha * input."""
-    _refuse_bool_minus(input, other)
-    return _rsub(input if alpha == 1 else _mul(input, alpha), other)
+    refuse_bool_minus(input, other)
+    return _rsub(scaled(other, input, alpha), other)
 
 
 def mul(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -168,8 +186,9 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent."""
     if isinstance(exponent, Variable):
         if isinstance(input, Variable):
-            _refuse_negative_powers(input, exponent)
-            return _finish(_pow(input, exponent), out)
+            return _finish(_pow(input, exponent) if not _has_negative_ints(exponent) else _reciprocal_powers(input, exponent), out)
+        if isinstance(input, bool) and exponent._data.dtype.kind == "b":
+            raise ops.pow.refused(dtypes.bool_)
         return _finish(record(ops.rpow_scalar, (_at_least(exponent, input),), {"base": input}), out)
     if isinstance(exponent, np.generic):
         exponent = exponent.item()
@@ -177,12 +196,20 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
         raise TypeError(f"pow(): argument 'exponent' (position 2) must be Tensor or Number, not {type(exponent).__name__}")
     if input._data.dtype.kind in "iu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if input._data.dtype.kind == "b" and isinstance(exponent, bool):
+        return _finish(record(ops.pow_scalar, (linear.cast(input, np.dtype(np.uint8)),), {"exponent": int(exponent)}).bool(), out)
     return _finish(record(ops.pow_scalar, (_at_least(input, exponent),), {"exponent": exponent}), out)
 
 
-def _refuse_negative_powers(x: Any, y: Any) -> None:
-    if x._data.dtype.kind in "iu" and y._data.dtype.kind == "i" and y._data.size and y._data.min() < 0:
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+def _has_negative_ints(y: Any) -> bool:
+    return y._data.dtype.kind == "i" and y._data.size > 0 and bool(y._data.min() < 0)
+
+
+def _reciprocal_powers(x: Any, y: Any) -> Any:
+    """x ** y with negative exponents: integers give 0 there, but for a base of 1 or -1."""
+    if x._data.dtype.kind not in "iu":
+        return _pow(x, y)
+    return _mul(_pow(x, abs(y)), logical_or(_ge(y, 0), _eq(abs(x), 1)))
 
 
 def _at_least(x: Any, number: Any) -> Any:
@@ -198,8 +225,8 @@ def ops_result(*operands: Any) -> Any:
 
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent in double precision."""
-    x = linear.cast(input, np.dtype(np.float64)) if isinstance(input, Variable) else float(input)
-    y = linear.cast(exponent, np.dtype(np.float64)) if isinstance(exponent, Variable) else exponent
+    wide = np.dtype(np.complex128 if ops_result(input, exponent).category == 3 else np.float64)
+    x, y = (linear.cast(a, wide) if isinstance(a, Variable) else wide.type(a).item() for a in (input, exponent))
     return pow(x, y, out=out)
 
 
@@ -244,7 +271,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         return tuple(wrap(a) for a in np.nonzero(condition._data))
     if condition._data.dtype != np.bool_:
         if condition._data.dtype != np.uint8:
-            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {kernel_name(condition)}")
         condition = linear.cast(condition, np.dtype(np.bool_))
     x, y = operand(input, "where", 2), operand(other, "where", 3)
     if not isinstance(x, Variable) and not isinstance(y, Variable):
@@ -321,10 +348,15 @@ def is_nonzero(input: Any) -> bool:
     return bool(input)
 
 
+def kernel_name(t: Any) -> str:
+    """PyTorch's name of a tensor's dtype in messages."""
+    return dtypes.KERNEL_NAMES[t._data.dtype.name]
+
+
 def isclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether |input - other| <= atol + rtol * |other|, elementwise."""
     if input._data.dtype != other._data.dtype:
-        raise RuntimeError(f"{input.dtype} did not match {other.dtype}".replace("torch.", "").capitalize())
+        raise RuntimeError(f"{kernel_name(input)} did not match {kernel_name(other)}")
     return wrap(np.asarray(np.isclose(input._data, other._data, rtol, atol, equal_nan)))
 
 
@@ -345,4 +377,6 @@ def isreal(input: Any) -> Any:
 
 def ldexp(input: Any, other: Any) -> Any:
     """input * 2**other."""
+    if input._data.dtype.kind not in "iub" and other._data.dtype.kind in "iub":
+        other = linear.cast(other, input._data.dtype)
     return _mul(input, pow(2.0, other))

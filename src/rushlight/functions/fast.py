@@ -10,7 +10,7 @@ import numpy as np
 from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
-from rushlight.tape import Node, Variable, caller, inference_error, node_class, record, sync, wrap
+from rushlight.tape import Node, Variable, bump, caller, check_castable, inference_error, node_class, record, sync, wrap
 from rushlight.tape import plain_tensor as tape_plain_tensor
 from rushlight.spec import Spec
 
@@ -54,10 +54,15 @@ def plain_tensor(cls: type[Variable]) -> type[Variable]:
     return tape_plain_tensor(cls)
 
 
+def _taken(op: Elementwise) -> frozenset[Any]:
+    """NumPy dtypes that the specialised callers of an op handle."""
+    return frozenset(d for d in (_INEXACT if op.result == "float" else _ANY) if d.kind in op.kinds)
+
+
 def unary(op: Elementwise) -> Callable[..., Any]:
     """`f(input, *, out=None)` of an op on one tensor."""
     ufunc = op.ufunc
-    allowed = _INEXACT if op.result == "float" else _ANY
+    allowed = _taken(op)
     node_type = node_class(op)
     simple = op.saved_plan in ((), (("input", 0),), (("out", 0),))
     keeps = op.saved_plan[0][0] if op.saved_plan else ""
@@ -111,7 +116,7 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
     """
     ufunc = op.ufunc
     fast = ufunc is not None and "out" not in op.saved_names
-    allowed = _INEXACT if op.result == "float" else _ANY
+    allowed = _taken(op)
     differentiable = op.differentiable
     node_type = node_class(op)
     # (which operand, used by the gradient of which operand) of each kept value
@@ -209,17 +214,20 @@ def _keep_operands(node: Node, plan: Any, input: Any, other: Any) -> None:
 
 
 def store(result: Any, out: Any) -> Any:
-    """Write `result` into the tensor given as `out=`, resized where it is empty as PyTorch does."""
+    """Write `result` into the tensor given as `out=`, resized where shapes differ as PyTorch does."""
+    if not isinstance(out, Variable):
+        raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
+    check_castable(result._data.dtype, out._data.dtype)
+    if state.grad and (result.requires_grad or out.requires_grad):  # type: ignore[attr-defined]
+        name = "" if result.grad_fn is None else f"{result.grad_fn.op.name}(): "
+        raise RuntimeError(
+            f"{name}functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+            "requires grad."
+        )
     if out._data.shape != result._data.shape:
         out._data = np.empty(result._data.shape, out._data.dtype)
-    if out._data.dtype.kind in "iub" and result._data.dtype.kind in "fc":
-        names = {"f": "Float", "c": "ComplexFloat", "i": "Long", "u": "Byte", "b": "Bool"}
-        raise RuntimeError(
-            f"result type {names[result._data.dtype.kind]} can't be cast to the desired output type {names[out._data.dtype.kind]}"
-        )
     out._data[...] = result._data
-    if out._counter is not None:
-        out._counter[0] += 1
+    bump(out)
     return out
 
 

@@ -12,8 +12,8 @@ from rushlight.functions.fast import operand
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
-from rushlight.ops.kinds import OPS, Elementwise
-from rushlight.tape import Variable, apply_inplace, bump, check_no_overlap, check_writable, wrap
+from rushlight.ops.kinds import OPS, Elementwise, result_dtype
+from rushlight.tape import Variable, apply_inplace, bump, check_castable, check_no_overlap, check_writable, wrap
 
 ndarray = np.ndarray
 
@@ -68,23 +68,20 @@ def binary_(op: Elementwise) -> Callable[..., Any]:
     return method
 
 
-_add_, _sub_, mul_, _div_, _floor_, _trunc_ = map(
+_add_, _minus_, mul_, _div_, _floor_, _trunc_ = map(
     binary_, (ops.add, ops.sub, ops.mul, ops.div, ops.floor_divide, ops.div_trunc)
 )
 
 
-def _scaled(other: Any, alpha: Any) -> Any:
-    return other if alpha == 1 else arithmetic.mul(other, alpha) if isinstance(other, Variable) else other * alpha
-
-
 def add_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     """Add alpha * other."""
-    return _add_(self, _scaled(other, alpha))
+    return _add_(self, arithmetic.scaled(self, other, alpha))
 
 
 def sub_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     """Subtract alpha * other."""
-    return _sub_(self, _scaled(other, alpha))
+    arithmetic.refuse_bool_minus(self, other)
+    return _minus_(self, arithmetic.scaled(self, other, alpha))
 
 
 def div_(self: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
@@ -96,6 +93,12 @@ def pow_(self: Any, exponent: Any) -> Any:
     """Raise to a power."""
     if isinstance(exponent, Variable):
         return apply_inplace(ops.pow, (self, exponent), {})
+    exponent = operand(exponent, "pow", 2)
+    check_castable(result_dtype((self, exponent)).np, self._data.dtype)
+    if self._data.dtype.kind in "iu" and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if self._data.dtype.kind == "b":
+        return apply_inplace(linear.copy_into, (self, arithmetic.pow(self, exponent)), {})
     return apply_inplace(ops.pow_scalar, (self,), {"exponent": exponent})
 
 

@@ -24,7 +24,7 @@ from rushlight.functions.draw_checks import (
 )
 from rushlight.functions.fast import needs_tensor, store
 from rushlight.modes import ACTIVE, state
-from rushlight.ops import random as ops
+from rushlight.ops import pathwise, random as ops
 from rushlight.ops.kinds import Op
 from rushlight.tape import Variable, apply_inplace, bump, check_no_overlap, record, wrap
 
@@ -182,18 +182,15 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
 
 
 def standard_gamma(input: Any, generator: Any = None) -> Any:
-    """A gamma number of scale 1 for each shape in `input`, without gradient."""
-    shapes = needs_tensor(input, "_standard_gamma")._data
-    need_floating(shapes.dtype, "gamma_cpu")
-    drawn = draws.standard_gamma(checked_generator("_standard_gamma", generator), shapes.reshape(-1))
-    return wrap(drawn.reshape(shapes.shape))
+    """A gamma number of scale 1 for each shape in `input`."""
+    need_floating(needs_tensor(input, "_standard_gamma")._data.dtype, "gamma_cpu")
+    return record(pathwise.standard_gamma, (input,), {"generator": checked_generator("_standard_gamma", generator)})
 
 
 def sample_dirichlet(input: Any, generator: Any = None) -> Any:
-    """A point of the simplex for each row of concentrations in `input`, without gradient."""
-    concentration = needs_tensor(input, "_sample_dirichlet")._data
-    need_floating(concentration.dtype, "dirichlet")
-    return wrap(draws.dirichlet(checked_generator("_sample_dirichlet", generator), concentration))
+    """A point of the simplex for each row of concentrations in `input`."""
+    need_floating(needs_tensor(input, "_sample_dirichlet")._data.dtype, "dirichlet")
+    return record(pathwise.sample_dirichlet, (input,), {"generator": checked_generator("_sample_dirichlet", generator)})
 
 
 def multinomial(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight import modes
 from rushlight.creation import empty
 from rushlight.errors import ShapeError, explain
 from rushlight.functions.indexing import index_select
@@ -159,7 +160,7 @@ class RNNBase(Module):
     def check_input(self, input: Tensor, batch_sizes: Any) -> None:
         """Raise unless dims, dtype and last size of `input` fit."""
         kind, own = input.dtype, getattr(self, self._flat_weights_names[0]).dtype
-        if kind is not own:
+        if kind is not own and modes.state.autocast is None:
             raise ValueError(
                 f"RNN input dtype ({kind}) does not match weight dtype ({own}). Convert input: input.to({own}), or convert "
                 f"model: model.to({kind})"

@@ -6,6 +6,7 @@ that double backward needs nothing further.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,10 @@ SCALAR_NAMES = {
     "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
     "complex64": "ComplexFloat", "complex128": "ComplexDouble",
 }  # fmt: skip
+
+# Convolutions of at most so many products run in float64 and round once: it costs them nothing, and what small examples
+# print is then the rounding of the exact value, as PyTorch's mostly is.
+EXACT_PRODUCTS = 1 << 16
 
 _geometry = lru_cache(256)(Geometry)
 
@@ -188,8 +193,15 @@ def convolution(
     if not x.size or not weight.size:
         return _only_bias((x.shape[0], weight.shape[0], *size), bias, x.dtype)
     geometry = _geometry(x.shape[2:], kernel, size, stride, padding, dilation)
-    wide, w, b = widen(x, weight, bias)
+    wide, w, b = _prepared(x.shape[0] * math.prod(size) * weight.size, x, weight, bias)
     return narrow(numpy_conv.forward(wide, w, b, geometry, groups), x.dtype)
+
+
+def _prepared(products: int, *arrays: Any) -> Any:
+    """The arrays in the dtype to compute with."""
+    if arrays[0].dtype == np.float32 and products <= EXACT_PRODUCTS:
+        return tuple(a if a is None else a.astype(np.float64) for a in arrays)
+    return widen(*arrays)
 
 
 def _only_bias(shape: Ints, bias: Any, dtype: Any) -> Any:
@@ -227,7 +239,7 @@ def convolution_transposed(
     if not x.size or not weight.size:
         return _only_bias((x.shape[0], weight.shape[1] * groups, *output_size), bias, x.dtype)
     geometry = _geometry(output_size, weight.shape[2:], x.shape[2:], stride, padding, dilation)
-    wide, w, b = widen(x, weight, bias)
+    wide, w, b = _prepared(x.shape[0] * math.prod(x.shape[2:]) * weight.size, x, weight, bias)
     return narrow(numpy_conv.input_gradient(wide, w, b, geometry, groups), x.dtype)
 
 
@@ -253,5 +265,5 @@ def convolution_weight_grad(
     if not x.size or not g_out.size:
         return np.zeros((g_out.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     geometry = _geometry(x.shape[2:], kernel_size, g_out.shape[2:], stride, padding, dilation)
-    wide, g = widen(x, g_out)
+    wide, g = _prepared(g_out.size * x.shape[1] // groups * math.prod(kernel_size), x, g_out)
     return narrow(numpy_conv.weight_gradient(wide, g, geometry, groups), x.dtype)

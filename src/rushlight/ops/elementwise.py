@@ -42,6 +42,10 @@ LN10 = math.log(10.0)
 
 # Arithmetic
 
+_MINUS = (
+    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+)
+
 
 @elementwise(grad=(lambda g: g, lambda g: g))
 def add(xp: Any, x: Array, y: Array) -> Array:
@@ -49,13 +53,13 @@ def add(xp: Any, x: Array, y: Array) -> Array:
     return x + y
 
 
-@elementwise(grad=(lambda g: g, lambda g: -g))
+@elementwise(kinds="iufc", refusal=_MINUS, grad=(lambda g: g, lambda g: -g))
 def sub(xp: Any, x: Array, y: Array) -> Array:
     """x - y."""
     return x - y
 
 
-@elementwise(name="RsubBackward1", grad=(lambda g: -g, lambda g: g))
+@elementwise(kinds="iufc", refusal=_MINUS, name="RsubBackward1", grad=(lambda g: -g, lambda g: g))
 def rsub(xp: Any, x: Array, y: Array) -> Array:
     """y - x."""
     return xp.subtract(y, x)
@@ -91,14 +95,14 @@ def _check_divisor(x: Any, y: Any) -> None:
         raise RuntimeError("ZeroDivisionError")
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="iuf", refusal="div_floor_cpu", grad=(None, None))
 def floor_divide(xp: Any, x: Array, y: Array) -> Array:
     """x / y rounded to minus infinity."""
     _check_divisor(x, y)
     return xp.floor_divide(x, y)
 
 
-@elementwise(name="DivBackward1", grad=(None, None))
+@elementwise(kinds="iuf", name="DivBackward1", grad=(None, None))
 def div_trunc(xp: Any, x: Array, y: Array) -> Array:
     """x / y rounded to zero."""
     if x.dtype.kind in "iu":
@@ -108,14 +112,14 @@ def div_trunc(xp: Any, x: Array, y: Array) -> Array:
     return xp.trunc(x / y)
 
 
-@elementwise(grad=(lambda g: g, lambda g, x, y: -g * floor(x / y)))
+@elementwise(kinds="iuf", grad=(lambda g: g, lambda g, x, y: -g * floor(x / y)))
 def remainder(xp: Any, x: Array, y: Array) -> Array:
     """x - y*floor(x/y): the remainder with the sign of y."""
     _check_divisor(x, y)
     return xp.remainder(x, y)
 
 
-@elementwise(grad=(lambda g: g, lambda g, x, y: -g * trunc(x / y)))
+@elementwise(kinds="iuf", grad=(lambda g: g, lambda g, x, y: -g * trunc(x / y)))
 def fmod(xp: Any, x: Array, y: Array) -> Array:
     """x - y*trunc(x/y): the remainder with the sign of x."""
     _check_divisor(x, y)
@@ -130,7 +134,7 @@ def _pow_grad_exponent(g: Any, x: Any, out: Any, y: Any) -> Any:
     return g * conj_of(where(eq(x, 0) & ge(y, 0), zeros_like(out), out * log(x)))
 
 
-@elementwise(grad=(_pow_grad_base, _pow_grad_exponent))
+@elementwise(kinds="iufc", refusal="pow", grad=(_pow_grad_base, _pow_grad_exponent))
 def pow(xp: Any, x: Array, y: Array) -> Array:
     """x ** y of two arrays."""
     return xp.power(x, y)
@@ -152,7 +156,7 @@ def pow_scalar(xp: Any, x: Array, exponent: Any = 2) -> Array:
     if exponent == 3:
         return x * x * x
     if exponent == 1:
-        return +x
+        return x.copy()
     if exponent == 0.5:
         return xp.sqrt(x)
     if exponent == -1:
@@ -166,7 +170,7 @@ def rpow_scalar(xp: Any, x: Array, base: Any = 2) -> Array:
     return xp.power(np.asarray(base, x.dtype), x)
 
 
-@elementwise(grad=(lambda g, x, out: g * sign_of(x, out)))
+@elementwise(kinds="uifc", grad=(lambda g, x, out: g * sign_of(x, out)))
 def abs(xp: Any, x: Array) -> Array:
     """Absolute value."""
     return xp.absolute(x)
@@ -179,18 +183,18 @@ def sign_of(x: Any, magnitude: Any) -> Any:
     return where(eq(magnitude, 0), zeros_like(x), x / magnitude)
 
 
-@elementwise(grad=lambda g: zeros_as(g))
+@elementwise(kinds="biuf", refusal="Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.", grad=lambda g: zeros_as(g))
 def sign(xp: Any, x: Array) -> Array:
     """-1, 0 or 1."""
-    if x.dtype.kind == "b":
-        return x.copy()
-    return xp.sign(x)
+    if x.dtype.kind in "fV":  # 0 for NaN, as PyTorch's
+        return xp.greater(x, 0).astype(x.dtype) - xp.less(x, 0).astype(x.dtype)
+    return x.copy() if x.dtype.kind == "b" else xp.sign(x)
 
 
 @elementwise(name="SgnBackward0", grad=lambda g: zeros_as(g))
 def sgn(xp: Any, x: Array) -> Array:
     """The sign; x/|x| of a complex number."""
-    return xp.sign(x)
+    return x.copy() if x.dtype.kind == "b" else xp.sign(x)
 
 
 @elementwise(result="float", grad=lambda g, out: -g * conj_of(out * out))
@@ -263,6 +267,7 @@ def rsqrt(xp: Any, x: Array) -> Array:
 
 
 @elementwise(
+    kinds="fc",
     result="float",
     grad=(lambda g, x, out: g * exp(x - out), lambda g, y, out: g * exp(y - out)),
 )
@@ -272,6 +277,7 @@ def logaddexp(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
+    kinds="f",
     result="float",
     grad=(lambda g, x, out: g * exp2(x - out), lambda g, y, out: g * exp2(y - out)),
 )
@@ -320,6 +326,7 @@ def atan(xp: Any, x: Array) -> Array:
 
 
 @elementwise(
+    kinds="biuf",
     result="float",
     grad=(lambda g, x, y: g * y / (x * x + y * y), lambda g, x, y: -g * x / (x * x + y * y)),
 )
@@ -364,19 +371,20 @@ def atanh(xp: Any, x: Array) -> Array:
     return xp.arctanh(x)
 
 
-@elementwise(result="float", grad=lambda g: g * (math.pi / 180))
+@elementwise(kinds="biuf", refusal="deg2rad is not supported for complex tensors.", result="float", grad=lambda g: g * (math.pi / 180))
 def deg2rad(xp: Any, x: Array) -> Array:
     """Degrees to radians."""
     return xp.deg2rad(x)
 
 
-@elementwise(result="float", grad=lambda g: g * (180 / math.pi))
+@elementwise(kinds="biuf", refusal="rad2deg is not supported for complex tensors.", result="float", grad=lambda g: g * (180 / math.pi))
 def rad2deg(xp: Any, x: Array) -> Array:
     """Radians to degrees."""
     return xp.rad2deg(x)
 
 
 @elementwise(
+    kinds="f",
     result="float",
     grad=(lambda g, x, out: g * (x / out), lambda g, y, out: g * (y / out)),
 )
@@ -388,31 +396,31 @@ def hypot(xp: Any, x: Array, y: Array) -> Array:
 # Special functions
 
 
-@elementwise(result="float", grad=lambda g, x: g * (exp(-x * x) * TWO_OVER_SQRT_PI))
+@elementwise(kinds="biuf", refusal="erf_vml_cpu", result="float", grad=lambda g, x: g * (exp(-x * x) * TWO_OVER_SQRT_PI))
 def erf(xp: Any, x: Array) -> Array:
     """Error function."""
     return xp.erf(x)
 
 
-@elementwise(result="float", grad=lambda g, x: -g * (exp(-x * x) * TWO_OVER_SQRT_PI))
+@elementwise(kinds="biuf", refusal="erfc_vml_cpu", result="float", grad=lambda g, x: -g * (exp(-x * x) * TWO_OVER_SQRT_PI))
 def erfc(xp: Any, x: Array) -> Array:
     """1 - erf(x), accurate where that is small."""
     return xp.erfc(x)
 
 
-@elementwise(result="float", grad=lambda g, out: g * (exp(out * out) / TWO_OVER_SQRT_PI))
+@elementwise(kinds="biuf", refusal="erfinv_vml_cpu", result="float", grad=lambda g, out: g * (exp(out * out) / TWO_OVER_SQRT_PI))
 def erfinv(xp: Any, x: Array) -> Array:
     """The inverse of the error function."""
     return xp.erfinv(x)
 
 
-@elementwise(result="float", grad=lambda g, x: g * digamma(x))
+@elementwise(kinds="biuf", refusal="lgamma_vml_cpu", result="float", grad=lambda g, x: g * digamma(x))
 def lgamma(xp: Any, x: Array) -> Array:
     """Logarithm of |Gamma(x)|."""
     return xp.lgamma(x)
 
 
-@elementwise(result="float", grad=lambda g, x: g * OPS["polygamma"](x, n=1))
+@elementwise(kinds="biuf", refusal="digamma", result="float", grad=lambda g, x: g * OPS["polygamma"](x, n=1))
 def digamma(xp: Any, x: Array) -> Array:
     """Derivative of lgamma."""
     return xp.digamma(x)
@@ -424,7 +432,7 @@ def sigmoid(xp: Any, x: Array) -> Array:
     return 1 / (1 + xp.exp(-x))
 
 
-@elementwise(grad=lambda g, out: g * (out > 0))
+@elementwise(kinds="iuf", refusal="Boolean inputs not supported for relu", grad=lambda g, out: g * (out > 0))
 def relu(xp: Any, x: Array) -> Array:
     """max(x, 0)."""
     return xp.maximum(x, x.dtype.type(0))
@@ -433,25 +441,25 @@ def relu(xp: Any, x: Array) -> Array:
 # Rounding
 
 
-@elementwise(grad=lambda g: zeros_as(g))
+@elementwise(kinds="iuf", refusal="floor_vml_cpu", grad=lambda g: zeros_as(g))
 def floor(xp: Any, x: Array) -> Array:
     """The integer at or below x."""
     return x.copy() if x.dtype.kind in "iu" else xp.floor(x)
 
 
-@elementwise(grad=lambda g: zeros_as(g))
+@elementwise(kinds="iuf", refusal="ceil_vml_cpu", grad=lambda g: zeros_as(g))
 def ceil(xp: Any, x: Array) -> Array:
     """The integer at or above x."""
     return x.copy() if x.dtype.kind in "iu" else xp.ceil(x)
 
 
-@elementwise(grad=lambda g: zeros_as(g))
+@elementwise(kinds="iuf", refusal="trunc_vml_cpu", grad=lambda g: zeros_as(g))
 def trunc(xp: Any, x: Array) -> Array:
     """The integer part."""
     return x.copy() if x.dtype.kind in "iu" else xp.trunc(x)
 
 
-@elementwise(grad=lambda g: zeros_as(g))
+@elementwise(kinds="iuf", refusal="round_vml_cpu", grad=lambda g: zeros_as(g))
 def round(xp: Any, x: Array, decimals: int = 0) -> Array:
     """The nearest integer (or multiple of 10**-decimals), ties to even."""
     if x.dtype.kind in "iu":
@@ -462,7 +470,7 @@ def round(xp: Any, x: Array, decimals: int = 0) -> Array:
     return xp.rint(x * scale) / scale if decimals > 0 else xp.rint(x / scale) * scale
 
 
-@elementwise(grad=lambda g: g)
+@elementwise(kinds="f", grad=lambda g: g)
 def frac(xp: Any, x: Array) -> Array:
     """x - trunc(x)."""
     return x - xp.trunc(x)
@@ -476,6 +484,7 @@ def _half_where_equal(g: Any, x: Any, y: Any, wins: Any) -> Any:
 
 
 @elementwise(
+    kinds="biuf", refusal="maximum not implemented for complex tensors.",
     grad=(lambda g, x, y: _half_where_equal(g, x, y, gt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, lt(x, y)))
 )
 def maximum(xp: Any, x: Array, y: Array) -> Array:
@@ -484,6 +493,7 @@ def maximum(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
+    kinds="biuf", refusal="minimum not implemented for complex tensors.",
     grad=(lambda g, x, y: _half_where_equal(g, x, y, lt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, gt(x, y)))
 )
 def minimum(xp: Any, x: Array, y: Array) -> Array:
@@ -492,6 +502,7 @@ def minimum(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
+    kinds="biuf", refusal="fmax not implemented for complex tensors.",
     grad=(
         lambda g, x, y: where(ge(x, y) | isnan(y), g, zeros_like(g)),
         lambda g, x, y: where(ge(x, y) | isnan(y), zeros_like(g), g),
@@ -503,6 +514,7 @@ def fmax(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
+    kinds="biuf", refusal="fmin not implemented for complex tensors.",
     grad=(
         lambda g, x, y: where(le(x, y) | isnan(y), g, zeros_like(g)),
         lambda g, x, y: where(le(x, y) | isnan(y), zeros_like(g), g),
@@ -534,7 +546,7 @@ def _clamp_grad(g: Any, x: Any, min: Any, max: Any) -> Any:
     return where(ge(x, min) if min is not None else le(x, max), g, zeros_like(g))
 
 
-@elementwise(name="ClampBackward1", grad=_clamp_grad)
+@elementwise(kinds="biuf", refusal="clamp is not supported for complex types", name="ClampBackward1", grad=_clamp_grad)
 def clamp(xp: Any, x: Array, min: Any = None, max: Any = None) -> Array:
     """x limited to min..max, Python numbers or None."""
     if min is not None:
@@ -548,25 +560,26 @@ def masked_fill(xp: Any, x: Array, mask: Mask, value: Any = 0) -> Array:
     return xp.where(mask, np.asarray(value, x.dtype), x)
 
 
-@elementwise(result="float", grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: zeros_as(g)))
+@elementwise(kinds="biuf", result="float", grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: zeros_as(g)))
 def copysign(xp: Any, x: Array, y: Array) -> Array:
     """|x| with the sign of y."""
     return xp.copysign(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="f", grad=(None, None))
 def nextafter(xp: Any, x: Array, y: Array) -> Array:
     """The next number after x towards y."""
     return xp.nextafter(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="biuf", refusal="heaviside is not yet implemented for complex tensors.", grad=(None, None))
 def heaviside(xp: Any, x: Array, y: Array) -> Array:
     """0 below 0, y at 0, 1 above."""
     return xp.where(xp.equal(x, 0), y, xp.where(xp.less(x, 0), np.zeros((), x.dtype), np.ones((), x.dtype)))
 
 
 @elementwise(
+    kinds="biuf",
     result="float",
     grad=(lambda g, x, y: g * where(eq(x, 0) & le(y, 0), zeros_like(g), log(y)), lambda g, x, y: g * (x / y)),
 )
@@ -590,7 +603,7 @@ def nan_to_num(xp: Any, x: Array, nan: Any = 0.0, posinf: Any = None, neginf: An
 # Fused forms
 
 
-@elementwise(grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight), name="LerpBackward0")
+@elementwise(kinds="fc", refusal="lerp_kernel_scalar", grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight), name="LerpBackward0")
 def lerp_scalar(xp: Any, x: Array, end: Array, weight: float = 0.5) -> Array:
     """x + weight * (end - x), for a Python number."""
     if weight < 0.5:
@@ -599,6 +612,7 @@ def lerp_scalar(xp: Any, x: Array, end: Array, weight: float = 0.5) -> Array:
 
 
 @elementwise(
+    kinds="fc", refusal="lerp_kernel_tensor",
     grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight, lambda g, x, end: g * (end - x)),
     name="LerpBackward1",
 )
@@ -608,6 +622,7 @@ def lerp(xp: Any, x: Array, end: Array, weight: Array) -> Array:
 
 
 @elementwise(
+    kinds="uifc", refusal="addcmul_cpu_out",
     grad=(lambda g: g, lambda g, y, value: g * conj_of(y) * value, lambda g, x, value: g * conj_of(x) * value)
 )
 def addcmul(xp: Any, s: Array, x: Array, y: Array, value: float = 1.0) -> Array:
@@ -615,7 +630,16 @@ def addcmul(xp: Any, s: Array, x: Array, y: Array, value: float = 1.0) -> Array:
     return s + (x * y if value == 1 else x * y * value)
 
 
+_ADDCDIV = (
+    "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of "
+    "tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / "
+    "tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float inputs. The future "
+    "addcdiv behavior is just the latter implementation: (input + value * tensor1 / tensor2), for all dtypes."
+)
+
+
 @elementwise(
+    kinds="fc", refusal=_ADDCDIV,
     grad=(
         lambda g: g,
         lambda g, y, value: g * value / conj_of(y),

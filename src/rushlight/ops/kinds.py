@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
-from rushlight.dtypes import NP_HALF, bool_, dtype, from_np, get_default_dtype, int64, promote_types
+from rushlight.dtypes import ALL, KERNEL_NAMES, NP_HALF, bool_, dtype, from_np, get_default_dtype, int64, promote_types
 from rushlight.layout import broadcast_shapes, contiguous_strides, wrap_dim, wrap_dims
 from rushlight.spec import Spec, spec_of
 
@@ -25,6 +25,8 @@ Mask = Any
 Formulas = Callable[..., Any] | tuple[Callable[..., Any] | None, ...] | None
 
 OPS: dict[str, Op] = {}
+KINDS = "biufc"
+KIND = {d: "bi"[d.category] if d.category < 2 and d.is_signed or d is bool_ else "u" if d.category == 1 else "bifc"[d.category] for d in ALL}
 _DATA = {"Array", "Array | None", "Arrays", "Mask", "Layout"}
 
 
@@ -203,10 +205,19 @@ def _camel(name: str) -> str:
 
 
 class Elementwise(Op):
-    """Each element of the result depends on one element of each operand; operands broadcast."""
+    """Each element of the result depends on one element of each operand; operands broadcast.
 
-    def __init__(self, body: Callable[..., Any], grad: Formulas = None, *, result: str = "promote", name: str = "") -> None:
+    `kinds` are the letters of the dtypes it takes (of b i u f c, as in NumPy's `dtype.kind`); others are refused with
+    the sentence `refusal`, or with PyTorch's usual one about a kernel where `refusal` is a single word.
+    """
+
+    def __init__(
+        self, body: Callable[..., Any], grad: Formulas = None, *, result: str = "promote", name: str = "", kinds: str = KINDS,
+        refusal: str = "",
+    ) -> None:  # fmt: skip
         super().__init__(body, grad, name=name)
+        self.kinds = kinds
+        self.refusal = refusal or self.name + "_cpu"
         if result not in ("promote", "float", "bool", "same"):
             raise ValueError(f"op {self.name!r}: result={result!r}")
         self.result = result
@@ -229,6 +240,8 @@ class Elementwise(Op):
     def prepare(self, operands: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         """Cast operands to the dtype PyTorch's promotion gives."""
         wanted = result_dtype(a for i, a in enumerate(operands) if i not in self.masks)
+        if self.kinds is not KINDS and KIND[wanted] not in self.kinds:
+            raise self.refused(wanted)
         if self.result == "float" and wanted.category < 2:
             wanted = get_default_dtype()
         target = wanted.np
@@ -241,6 +254,12 @@ class Elementwise(Op):
             else:
                 out.append(a if np_dtype(a) == target else OPS["cast"].apply((a,), {"dtype": target}))
         return tuple(out)
+
+    def refused(self, wanted: dtype) -> Exception:
+        """The error for operands of a dtype that the op does not take."""
+        if " " in self.refusal:
+            return NotImplementedError(self.refusal)
+        return NotImplementedError(f"\"{self.refusal}\" not implemented for '{KERNEL_NAMES[wanted.name]}'")
 
     def spec(self, specs: tuple[Any, ...], params: dict[str, Any]) -> Spec:
         known = [s for s in specs if s is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.errors import DTypeError
 from rushlight.ops.kinds import Array, elementwise
 
 
@@ -20,25 +19,25 @@ def ne(xp: Any, x: Array, y: Array) -> Array:
     return xp.not_equal(x, y)
 
 
-@elementwise(result="bool", grad=(None, None))
+@elementwise(kinds="biuf", result="bool", grad=(None, None))
 def lt(xp: Any, x: Array, y: Array) -> Array:
     """x < y."""
     return xp.less(x, y)
 
 
-@elementwise(result="bool", grad=(None, None))
+@elementwise(kinds="biuf", result="bool", grad=(None, None))
 def le(xp: Any, x: Array, y: Array) -> Array:
     """x <= y."""
     return xp.less_equal(x, y)
 
 
-@elementwise(result="bool", grad=(None, None))
+@elementwise(kinds="biuf", result="bool", grad=(None, None))
 def gt(xp: Any, x: Array, y: Array) -> Array:
     """x > y."""
     return xp.greater(x, y)
 
 
-@elementwise(result="bool", grad=(None, None))
+@elementwise(kinds="biuf", result="bool", grad=(None, None))
 def ge(xp: Any, x: Array, y: Array) -> Array:
     """x >= y."""
     return xp.greater_equal(x, y)
@@ -62,19 +61,19 @@ def isfinite(xp: Any, x: Array) -> Array:
     return xp.isfinite(x)
 
 
-@elementwise(result="bool", grad=(None,))
+@elementwise(kinds="biuf", refusal="isposinf does not support complex inputs.", result="bool", grad=(None,))
 def isposinf(xp: Any, x: Array) -> Array:
     """Whether x is +inf."""
     return xp.isinf(x) & xp.greater(x, 0)
 
 
-@elementwise(result="bool", grad=(None,))
+@elementwise(kinds="biuf", refusal="isneginf does not support complex inputs.", result="bool", grad=(None,))
 def isneginf(xp: Any, x: Array) -> Array:
     """Whether x is -inf."""
     return xp.isinf(x) & xp.less(x, 0)
 
 
-@elementwise(result="bool", grad=(None,))
+@elementwise(kinds="biuf", refusal="signbit is not implemented for complex tensors.", result="bool", grad=(None,))
 def signbit(xp: Any, x: Array) -> Array:
     """Whether the sign bit is set."""
     return xp.signbit(x) if x.dtype.kind in "fV" else xp.less(x, 0)
@@ -104,63 +103,49 @@ def logical_not(xp: Any, x: Array) -> Array:
     return xp.logical_not(x)
 
 
-_SCALAR_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16"}
-
-
-def _integral(name: str, *arrays: Any) -> None:
-    for a in arrays:
-        kind = ("f" if isinstance(a, float) else "i") if isinstance(a, (int, float)) else a.dtype.kind
-        if kind not in "iub":
-            raise DTypeError(f"\"{name}_cpu\" not implemented for '{_SCALAR_NAMES.get(str(a.dtype), a.dtype)}'")
-
-
-@elementwise(grad=(None, None))
+@elementwise(kinds="biu", grad=(None, None))
 def bitwise_and(xp: Any, x: Array, y: Array) -> Array:
     """x & y of integers or bools."""
-    _integral("bitwise_and", x, y)
     return xp.bitwise_and(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="biu", grad=(None, None))
 def bitwise_or(xp: Any, x: Array, y: Array) -> Array:
     """x | y of integers or bools."""
-    _integral("bitwise_or", x, y)
     return xp.bitwise_or(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="biu", grad=(None, None))
 def bitwise_xor(xp: Any, x: Array, y: Array) -> Array:
     """x ^ y of integers or bools."""
-    _integral("bitwise_xor", x, y)
     return xp.bitwise_xor(x, y)
 
 
-@elementwise(grad=(None,))
+@elementwise(kinds="biu", grad=(None,))
 def bitwise_not(xp: Any, x: Array) -> Array:
     """~x of integers or bools."""
-    _integral("bitwise_not", x)
     return xp.invert(x)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="iu", refusal="lshift_cpu", grad=(None, None))
 def bitwise_left_shift(xp: Any, x: Array, y: Array) -> Array:
     """x << y."""
     return xp.left_shift(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="iu", refusal="rshift_cpu", grad=(None, None))
 def bitwise_right_shift(xp: Any, x: Array, y: Array) -> Array:
     """x >> y."""
     return xp.right_shift(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="iu", grad=(None, None))
 def gcd(xp: Any, x: Array, y: Array) -> Array:
     """Greatest common divisor."""
     return xp.gcd(x, y)
 
 
-@elementwise(grad=(None, None))
+@elementwise(kinds="iu", grad=(None, None))
 def lcm(xp: Any, x: Array, y: Array) -> Array:
     """Least common multiple."""
     return xp.lcm(x, y)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from rushlight.backends import numpy_loss as kernel
 from rushlight.errors import ShapeError, explain
 from rushlight.ops.elementwise import abs, clamp, exp, log, log1p, maximum, mul, sigmoid, sign, sub, where
@@ -36,7 +38,8 @@ def mse_loss_grad(g: Array, x: Array, y: Array, reduction: str) -> Array:
 
 
 def _mse_grads(g: Any, x: Any, y: Any, reduction: str, needs: tuple[bool, ...]) -> tuple[Any, Any]:
-    grad = mse_loss_grad(g, x, y, reduction)
+    arrays = type(g) is np.ndarray and type(x) is np.ndarray and type(y) is np.ndarray
+    grad = (kernel.mse_loss_grad if arrays else mse_loss_grad)(g, x, y, reduction)
     return grad, -grad if needs[1] else None
 
 
@@ -130,7 +133,7 @@ def bce_with_logits(
 def _class_spec(x: Spec, target: Spec, weight: Spec | None) -> None:
     """Check scores [C], [N, C] or [N, C, *] against labels without the class dim."""
     expected = (*x.shape[:1], *x.shape[2:]) if len(x.shape) > 1 else ()
-    if target.shape != expected and not (len(x.shape) == 1 and target.shape == (1,)):
+    if target.shape != expected:
         raise ShapeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
     classes = x.shape[1] if len(x.shape) > 1 else x.shape[0]
     if weight is not None and weight.shape != (classes,):

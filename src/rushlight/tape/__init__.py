@@ -8,6 +8,7 @@ tensors. `backward` hands formulas raw arrays; with `create_graph` it hands them
 from rushlight.tape.inplace import (
     apply_inplace,
     bump,
+    check_castable,
     chain_of,
     check_no_overlap,
     check_writable,
@@ -42,6 +43,7 @@ __all__ = [
     "apply_inplace",
     "as_array",
     "bump",
+    "check_castable",
     "caller",
     "chain_of",
     "check_no_overlap",

@@ -9,7 +9,7 @@ import numpy as np
 
 from rushlight.errors import InplaceError, ShapeError, explain
 from rushlight.modes import state
-from rushlight.ops.kinds import Op
+from rushlight.ops.kinds import Op, result_dtype
 from rushlight.tape.node import AccumulateGrad, CopySlices, Node
 from rushlight.tape.record import _finish_saving, _unwrap, diagnosed, make_node, needs_grad, sync
 from rushlight.tape.variable import as_array, wrap
@@ -91,7 +91,11 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
     """Run `op` and write its result into the first operand, with the history PyTorch would give it."""
     t = operands[0]
     check_writable(t)
-    operands = op.prepare(operands, params)
+    try:
+        operands = op.prepare(operands, params)
+    except NotImplementedError:
+        check_castable(result_dtype(operands).np, t._data.dtype)
+        raise
     raw = _unwrap(op, operands)
     x = t._data
     check_no_overlap(x)

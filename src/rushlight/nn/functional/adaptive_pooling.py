@@ -161,7 +161,7 @@ def _fractional_sizes(n: int, x: Tensor, kernel_size: Any, output_size: Any, out
     title = f"{function}()" if n == 2 else f"{function}_out()"
     names = ("time", "height", "width")[-n:]
     for name, m, k, have in zip(names, size, kernel, x.shape[-n:], strict=True):
-        if m + k - 1 > have:
+        if m + k - 1 > have - (n == 3):
             raise ShapeError(f"{title}: pool {name} {k} too large relative to input {name} {have}")
     return kernel, size
 

@@ -58,9 +58,9 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
     rows = {"expected": (*x[:1], *x[2:]) if len(x) > 1 else (), "received": y}
     if not x:
         raise ValueError("Expected 1 or more dimensions (got 0)")
-    if len(x) != 1 and y and x[0] != y[0]:
+    if len(x) != 1 and (not y or x[0] != y[0]):
         raise explain(
-            ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size ({y[0]})."), **rows,
+            ValueError(f"Expected input batch_size ({x[0]}) to match target batch_size ({y[0] if y else 0})."), **rows,
             fix="scores have shape [batch, classes], labels [batch]",
         )  # fmt: skip
     if len(x) <= 2:
@@ -73,8 +73,6 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
             raise explain(
                 ValueError(f"For 1D input, 1D target must have size 1, but got target size: {y[0]}"), **rows
             )  # fmt: skip
-        if len(x) == 2 and not y and x[0] != 1:
-            raise explain(ShapeError(f"size mismatch (got input: {list(x)}, target: {list(y)})"), **rows)
         return
     if len(x) == 4 and len(y) != 3:
         raise explain(
@@ -88,14 +86,10 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
 
 
 def _labels_of(input: Any, target: Any) -> Any:
-    """Labels in the shape the ops take: that of the scores without the class dim."""
-    x, y = input._data.shape, target._data.shape
-    if len(x) == 2 and not y:
-        return reshape(target, (1,))
-    return target
+    """Labels in the shape of the scores without the class dim: one sample's label may come as [1]."""
+    return reshape(target, ()) if len(input._data.shape) == 1 and target._data.shape else target
 
 
-@autocasts("float32")
 def nll_loss(
     input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
     reduce: bool | None = None, reduction: str = "mean",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rushlight.dtypes import float32
 from rushlight.errors import ShapeError, explain
 from rushlight.functions import arithmetic as A
 from rushlight.functions.shape import cat, chunk, stack, transpose, unbind
+from rushlight.modes import ACTIVE, state
 from rushlight.nn.functional.activation import relu
 from rushlight.nn.functional.dense import linear
 from rushlight.nn.functional.dropping import dropout
@@ -56,6 +58,11 @@ def run_layers(
     -------
     outputs, last states
     """
+    if ACTIVE and state.autocast is not None:
+        # PyTorch's GRU has no lower form: its gates are computed so, and added to a state of the input's dtype.
+        policy = "float32" if mode == "GRU" and x.dtype is float32 else "lower"
+        given = (mode, x, states, weights, sizes, p, training, bidirectional)
+        return state.autocast.call(policy, run_layers, given, {})  # type: ignore[no-any-return]
     directions = 2 if bidirectional else 1
     first = [unbind(s, 0) for s in states]
     last: list[list[Any]] = [[] for _ in states]

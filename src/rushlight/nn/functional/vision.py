@@ -142,8 +142,10 @@ def interpolate(
     _check_mode(input, mode)
     if mode == "area":
         return AREAS[n - 1](input, output if n > 1 else output[0])
+    if mode == "lanczos" and align_corners:
+        raise ValueError("Lanczos mode does not support align_corners=True")
     if mode == "lanczos" and not antialias:
-        raise NotImplementedError("interpolate: mode 'lanczos' needs antialias=True")
+        raise ValueError("Lanczos mode requires antialias=True")
     kernel, title = ANTIALIAS[mode] if antialias else MODES[mode][1:]
     corners = bool(align_corners)
     plans = tuple(
