@@ -88,7 +88,8 @@ def broadcast_shapes(*shapes: Ints) -> Ints:
     ndim = max(map(len, shapes), default=0)
     out = [1] * ndim
     for shape in shapes:
-        for i, n in enumerate(shape, ndim - len(shape)):
+        for i in range(ndim - 1, ndim - len(shape) - 1, -1):
+            n = shape[i - ndim]
             if n == 1 or n == out[i]:
                 continue
             if out[i] != 1:

@@ -153,7 +153,7 @@ def test_flatten_and_unflatten():
     assert nn.Flatten()(x).shape == (2, 12)
     assert nn.Unflatten(1, (1, -1))(x).shape == (2, 1, 3, 4)
     assert nn.Flatten()(x).data_ptr() == x.data_ptr()
-    with pytest.raises(TypeError, match="unflattened_size must be tuple of ints, but found type int"):
+    with pytest.raises(TypeError, match="unflattened_size must be a tuple of ints, but found type int"):
         nn.Unflatten(1, 3)
     with pytest.raises(TypeError, match="element of type float at pos 1"):
         nn.Unflatten(1, (3, 2.0))

@@ -24,6 +24,7 @@ UNARY = (
     "conj_physical", "positive", "nan_to_num", "isreal", "i0", "sinc", "logit",
 )  # fmt: skip
 LEFT = "torch.tensor([1, 0, 1, 2]).to(torch.{})"
+COMPLEX_LEFT = "torch.tensor([1, 3, 1, 2]).to(torch.{})"  # dividing by a complex 0 differs between C libraries
 RIGHT = "torch.tensor([1, 1, 2, 3]).to(torch.{})"
 
 
@@ -31,7 +32,7 @@ def table() -> dict[str, list[str]]:
     """All programs of the promotion table, by left dtype."""
     programs: dict[str, list[str]] = {}
     for a in DTYPES:
-        left = LEFT.format(a)
+        left = (COMPLEX_LEFT if "complex" in a else LEFT).format(a)
         rows = [f"{left} {op} {RIGHT.format(b)}" for op in OPERATORS for b in DTYPES]
         rows += [f"{left} {op} {s}" for op in OPERATORS[:-1] for s in SCALARS]
         rows += [f"{s} {op} {left}" for op in OPERATORS[:-1] for s in SCALARS]
@@ -39,7 +40,7 @@ def table() -> dict[str, list[str]]:
         rows += [f"x = {left}; x {op}= {RIGHT.format(b)}; x" for op in OPERATORS[:-1] if op not in ("==", "<") for b in DTYPES]
         rows += [f"x = {left}; x {op}= {s}; x" for op in OPERATORS[:-1] if op not in ("==", "<") for s in SCALARS]
         rows += [f"{left}.{m}({RIGHT.format(b)})" for m in METHODS for b in ("int64", "float32", "uint8", a)]
-        rows += [f"torch.{m}({left})" for m in UNARY]
+        rows += [f"~torch.{m}({left})" for m in UNARY]
         programs[a] = rows
     return programs
 

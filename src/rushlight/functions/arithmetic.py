@@ -25,7 +25,7 @@ arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, aco
 erf, erfc, erfinv, lgamma, digamma, sigmoid, relu = map(
     unary, (ops.erf, ops.erfc, ops.erfinv, ops.lgamma, ops.digamma, ops.sigmoid, ops.relu)
 )
-floor, ceil, trunc, frac, sign, sgn, reciprocal, square, deg2rad, rad2deg = map(
+floor, ceil, trunc, frac, sign, sgn, reciprocal, _square, deg2rad, rad2deg = map(
     unary,
     (ops.floor, ops.ceil, ops.trunc, ops.frac, ops.sign, ops.sgn, ops.reciprocal, ops.square, ops.deg2rad, ops.rad2deg),
 )
@@ -173,6 +173,11 @@ def neg(input: Any, *, out: Any = None) -> Any:
 
 
 negative = neg
+
+
+def square(input: Any, *, out: Any = None) -> Any:
+    """input * input."""
+    return _square(input, out=out) if input._data.dtype.kind != "b" else pow(input, 2, out=out)
 
 
 def positive(input: Any) -> Any:

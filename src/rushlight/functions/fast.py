@@ -117,6 +117,7 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
     ufunc = op.ufunc
     fast = ufunc is not None and "out" not in op.saved_names
     allowed = _taken(op)
+    inexact = allowed & _INEXACT
     differentiable = op.differentiable
     node_type = node_class(op)
     # (which operand, used by the gradient of which operand) of each kept value
@@ -137,7 +138,7 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
                 if x.dtype is not y.dtype or x.dtype not in allowed:
                     return otherwise(input, other)
                 edge = other._node if other._view is None else synced(other)
-            elif type(other) in _FLOAT_OR_INT and x.dtype in _INEXACT:
+            elif type(other) in _FLOAT_OR_INT and x.dtype in inexact:
                 y = other
                 edge = None
             else:

@@ -13,7 +13,7 @@ from rushlight.modes import ACTIVE, state
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
 from rushlight.ops.kinds import OPS, Elementwise, result_dtype
-from rushlight.tape import Variable, apply_inplace, bump, check_castable, check_no_overlap, check_writable, wrap
+from rushlight.tape import Variable, apply_inplace, bump, check_castable, check_no_overlap, check_no_partial_overlap, check_writable, wrap
 
 ndarray = np.ndarray
 
@@ -32,10 +32,11 @@ def _is_plain(t: Any, other: Any) -> bool:
 def unary_(op: Elementwise) -> Callable[..., Any]:
     """The in-place form of an op on one tensor."""
     ufunc = op.ufunc
+    kinds = "".join(k for k in op.kinds if k in "fc")
 
     def method(self: Any) -> Any:
         x = self._data
-        if ufunc is not None and _is_plain(self, None) and x.dtype.kind in "fc" and 0 not in x.strides:
+        if ufunc is not None and _is_plain(self, None) and x.dtype.kind in kinds and 0 not in x.strides:
             ufunc(x, out=x)
             bump(self)
             return self
@@ -52,12 +53,13 @@ def binary_(op: Elementwise) -> Callable[..., Any]:
 
     def method(self: Any, other: Any) -> Any:
         x = self._data
-        if ufunc is not None and op.result != "bool" and _is_plain(self, other):
+        if ufunc is not None and op.result != "bool" and x.dtype.kind in op.kinds and _is_plain(self, other):
             y = other._data if isinstance(other, Variable) else other
             same = x.dtype is y.dtype if isinstance(other, Variable) else x.dtype.kind in "fc" and type(y) in (int, float)
             fits = not isinstance(other, Variable) or y.shape == x.shape or y.ndim == 0
             if same and fits and 0 not in x.strides and x.dtype.kind in "fci":
                 if op.result != "float" or x.dtype.kind in "fc":
+                    check_no_partial_overlap(x, y)
                     ufunc(x, y, out=x)
                     bump(self)
                     return self

@@ -65,7 +65,7 @@ class Unflatten(Module):
 
 def _check_sizes(sizes: Any) -> None:
     if not isinstance(sizes, (tuple, list)):
-        raise TypeError(f"unflattened_size must be tuple of ints, but found type {type(sizes).__name__}")
+        raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(sizes).__name__}")
     for i, n in enumerate(sizes):
         if not isinstance(n, int):
             raise TypeError(f"unflattened_size must be tuple of ints, but found element of type {type(n).__name__} at pos {i}")

@@ -227,7 +227,7 @@ class TransformerEncoder(Module):
     Notes
     -----
     PyTorch: with padding at the ends of sequences, in evaluation mode and without gradients, it gives zeros at
-    padded positions and cuts steps that are padding in all sequences. So does this one.
+    padded positions. So does this one.
     """
 
     __constants__ = ["norm"]
@@ -267,8 +267,7 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             out = layer(out, src_mask=mask, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
         if used is not None:
-            longest = int(used.sum(1).max()) if used.size else 0
-            out = (out * wrap(used[..., None].astype(kind)))[:, :longest]
+            out = out * wrap(used[..., None].astype(kind))
         return out if self.norm is None else self.norm(out)  # type: ignore[no-any-return]
 
     def _used_steps(self, src: Tensor, padding: Any) -> Any:

@@ -99,6 +99,8 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
     raw = _unwrap(op, operands)
     x = t._data
     check_no_overlap(x)
+    for y in op.flat(raw):
+        check_no_partial_overlap(x, y)
     try:
         out = as_array(op.apply(raw, params))
     except ValueError as error:
@@ -171,6 +173,29 @@ def check_no_overlap(x: Any) -> None:
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
+
+
+def check_no_partial_overlap(x: Any, y: Any) -> None:
+    """Raise where the array `x`, to be written, and an operand share some elements but are not one array."""
+    if y is x or type(y) is not ndarray or (y if y.base is None else y.base) is not (x if x.base is None else x.base):
+        return
+    if x.shape == y.shape and x.strides == y.strides and x.ctypes.data == y.ctypes.data or not x.size or not y.size:
+        return
+    if is_dense(x) and is_dense(y) and np.may_share_memory(x, y):
+        raise InplaceError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+
+
+def is_dense(x: Any) -> bool:
+    """Whether the elements of `x` fill a stretch of memory, each place once, in any order."""
+    step = x.itemsize
+    for s, n in sorted((s, n) for s, n in zip(x.strides, x.shape, strict=True) if n != 1):
+        if s != step:
+            return False
+        step *= n
+    return True
 
 
 _ORDER = {"b": 0, "i": 1, "u": 1, "f": 2, "V": 2, "c": 3}
