@@ -446,7 +446,8 @@ class Methods:
     imag = property(A.imag, doc="The imaginary part.")
     T = property(S.reversed_dims, doc="Dims in reverse order.")
     mT = property(lambda self: S.transpose(self, -2, -1), doc="The last two dims exchanged.")
-    H = mH = property(S.adjoint, doc="The last two dims exchanged and conjugated.")
+    H = property(S.hermitian, doc="The transpose of a matrix, conjugated.")
+    mH = property(S.adjoint, doc="The last two dims exchanged and conjugated.")
 
     # Conversion
 

@@ -92,16 +92,21 @@ class _Mode:
         @functools.wraps(fn)
         def steps(*args: Any, **kwargs: Any) -> Any:
             generator = fn(*args, **kwargs)
-            sent: Any = None
+            resume, given = generator.send, None
             try:
                 while True:
                     with self.clone():
-                        value = generator.send(sent)
-                    sent = yield value
+                        value = resume(given)
+                    try:
+                        resume, given = generator.send, (yield value)
+                    except GeneratorExit:
+                        with self.clone():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        resume, given = generator.throw, error
             except StopIteration as stop:
                 return stop.value
-            finally:
-                generator.close()
 
         return steps
 
@@ -189,7 +194,7 @@ class _InferenceMode(_Mode):
     def __enter__(self) -> None:
         self._before.append((state.grad, state.inference))
         state.inference = self.mode
-        state.grad = False if self.mode else state.grad
+        state.grad = not self.mode
         ACTIVE.append(self)
 
     def __exit__(self, *exc: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rushlight import dtypes
 from rushlight.device import CPU, check_available, device
-from rushlight.dtypes import BY_NUMPY, dtype, from_np, get_default_dtype
+from rushlight.dtypes import BY_NUMPY, KERNEL_NAMES, dtype, from_np, get_default_dtype
 from rushlight.errors import GradientError, ShapeError, explain
 from rushlight.formats import strided
 from rushlight.functions import arithmetic as A
@@ -259,7 +259,7 @@ class Tensor(Methods, Variable):
     def stride(self, dim: int | None = None) -> Any:
         """Elements between neighbours along each dim, or one dim."""
         strides = element_strides(self._data)
-        return strides if dim is None else strides[wrap_dim(dim, len(strides))]
+        return strides if dim is None else strides[wrap_dim(dim, len(strides))] if strides else _no_size()
 
     def storage_offset(self) -> int:
         """Position of the first element in the storage."""
@@ -316,12 +316,10 @@ class Tensor(Methods, Variable):
     @property
     def requires_grad(self) -> bool:
         """Whether operations on it are recorded."""
-        view = self._view
-        if view is not None:
-            sync(self)
-            if view[1] is None and self._node is None:  # a view taken under no_grad says what its base says
-                return bool(view[0].requires_grad)
-        return self._node is not None
+        if self._node is not None:
+            return True
+        # a view says what its base says, also one taken under no_grad or before the base was written from a graph
+        return self._view is not None and root_of(self)._node is not None and self._data.dtype.kind in "fcV"
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
@@ -337,7 +335,7 @@ class Tensor(Methods, Variable):
             return
         if wanted and node is None:
             if self._data.dtype.kind not in "fcV":
-                raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+                raise RuntimeError("only Tensors of floating point dtype can require gradients")
             if self._counter is None and not state.inference:
                 raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
             self._node = leaf_node(self)
@@ -364,20 +362,25 @@ class Tensor(Methods, Variable):
             self._grad = None
             return
         if not isinstance(new, Variable):
-            raise TypeError(f"expected to assign a Tensor or None to grad but got {type(new).__name__}")
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(new).__name__}")
         if new is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if new._data.shape != self._data.shape:
             raise explain(
                 ShapeError(
-                    f"assigned grad has data of a different size: expected {list(self._data.shape)}, got {list(new._data.shape)}"
+                    f"attempting to assign a gradient of size '{list(new._data.shape)}' to a tensor of size "
+                    f"'{list(self._data.shape)}'. Please ensure that the gradient and the tensor are the same size"
                 ),
                 expected=tuple(self._data.shape),
                 received=tuple(new._data.shape),
             )
         if new._data.dtype != self._data.dtype:
             raise RuntimeError(
-                f"assigned grad has data of a different type: expected {self.dtype!r}, received {from_np(new._data.dtype)!r}"
+                f"attempting to assign a gradient with dtype '{KERNEL_NAMES[new.dtype.name].lower()}' to a tensor with "
+                f"grad_dtype '{KERNEL_NAMES[self.dtype.name]}'. The gradient must match the tensor's grad_dtype (defaults to "
+                "the tensor's dtype). You can set the tensor's grad_dtype attribute with a specific dtype, or None to allow "
+                "any dtype. Set grad_dtype with caution. Diverging the dtypes of a tensor and its gradient may break "
+                "downstream systems that assume they match."
             )
         self._grad = new
 
@@ -441,7 +444,7 @@ class Tensor(Methods, Variable):
                 "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for "
                 "training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence "
                 "detach_() cannot be called on these gradients. To fix this error, please refer to the "
-                "Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution."
+                "Optimizer.zero_grad() function in torch/optim/optimizer.py as the solution."
             )
         self._node = None
         return self

@@ -1,10 +1,12 @@
 """The programs in examples/, in short form, learn."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Run
+from tests.examples.programs import RUNS, command_of
 
 SHORT = {
     "softmax_regression.py": ("--epochs", "5"),
@@ -15,10 +17,8 @@ SHORT = {
 
 def test_every_example_is_tested_and_listed() -> None:
     programs = {path.name for path in (ROOT / "examples").glob("*.py")}
-    assert programs == set(SHORT)
-    assert programs == set(
-        re.findall(r"^\| \[(\w+\.py)\]", (ROOT / "examples" / "README.md").read_text(), re.MULTILINE)
-    )
+    assert programs == {*SHORT, *(Path(command_of(name)[0]).name for name in RUNS)}
+    assert programs == set(re.findall(r"^\| \[(\w+\.py)\]", (ROOT / "examples" / "README.md").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -1,4 +1,4 @@
-"""Run one computation on Rushlight and on PyTorch from the same numbers: values, dtypes and all gradients must agree."""
+"""Run one computation on Rushlight and on PyTorch from the same numbers: values and gradients must agree."""
 
 from __future__ import annotations
 
@@ -57,7 +57,11 @@ def _leaves(lib: Any, operands: dict[str, Any], dtype: str) -> dict[str, Any]:
 
 
 def compare(
-    compute: Callable[..., Any], operands: dict[str, Any], dtype: str = "float64", seed: int | None = None, scale: float = 1.0
+    compute: Callable[..., Any],
+    operands: dict[str, Any],
+    dtype: str = "float64",
+    seed: int | None = None,
+    scale: float = 1.0,
 ) -> None:
     """`compute(lib, **tensors)` on both sides; then the gradients of a random combination of its results.
 

@@ -12,16 +12,38 @@ F = rushlight.nn.functional
 needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch")
 
 SIMPLE = [
-    ("relu", {}), ("relu6", {}), ("elu", {"alpha": 0.7}), ("selu", {}), ("celu", {"alpha": 0.5}), ("silu", {}), ("mish", {}),
-    ("hardtanh", {"min_val": -0.5, "max_val": 2.0}), ("hardswish", {}), ("hardsigmoid", {}),
-    ("leaky_relu", {"negative_slope": 0.3}), ("rrelu", {"lower": 0.1, "upper": 0.4}), ("threshold", {"threshold": 0.2, "value": -3.0}),
-]  # fmt: skip
+    ("relu", {}),
+    ("relu6", {}),
+    ("elu", {"alpha": 0.7}),
+    ("selu", {}),
+    ("celu", {"alpha": 0.5}),
+    ("silu", {}),
+    ("mish", {}),
+    ("hardtanh", {"min_val": -0.5, "max_val": 2.0}),
+    ("hardswish", {}),
+    ("hardsigmoid", {}),
+    ("leaky_relu", {"negative_slope": 0.3}),
+    ("rrelu", {"lower": 0.1, "upper": 0.4}),
+    ("threshold", {"threshold": 0.2, "value": -3.0}),
+]
 OTHERS = [
-    ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("softplus", {}), ("softplus", {"beta": 3.0, "threshold": 1.5}),
-    ("logsigmoid", {}), ("softsign", {}), ("tanhshrink", {}), ("softshrink", {"lambd": 0.8}), ("hardshrink", {"lambd": 0.8}),
-    ("sigmoid", {}), ("tanh", {}), ("softmax", {"dim": -1}), ("softmax", {"dim": 0}), ("log_softmax", {"dim": 1}), ("softmin", {"dim": 1}),
+    ("gelu", {}),
+    ("gelu", {"approximate": "tanh"}),
+    ("softplus", {}),
+    ("softplus", {"beta": 3.0, "threshold": 1.5}),
+    ("logsigmoid", {}),
+    ("softsign", {}),
+    ("tanhshrink", {}),
+    ("softshrink", {"lambd": 0.8}),
+    ("hardshrink", {"lambd": 0.8}),
+    ("sigmoid", {}),
+    ("tanh", {}),
+    ("softmax", {"dim": -1}),
+    ("softmax", {"dim": 0}),
+    ("log_softmax", {"dim": 1}),
+    ("softmin", {"dim": 1}),
     ("glu", {"dim": 1}),
-]  # fmt: skip
+]
 DTYPES = ["float64", "float32", "float16", "bfloat16"]
 
 
@@ -38,7 +60,12 @@ def test_value_and_gradient(name, params, dtype):
     x = points(np.random.default_rng(1))
     if name == "hardsigmoid" or dtype != "float64":
         x = x + 1e-3 * (x == 0)  # PyTorch's own kernels differ by the rounding of 1/6 and by the side of kinks
-    compare(lambda lib, x: getattr(lib.F, name)(x, **params), {"x": x}, dtype, scale=1000.0 if dtype == "float64" and "hards" in name else 1.0)
+    compare(
+        lambda lib, x: getattr(lib.F, name)(x, **params),
+        {"x": x},
+        dtype,
+        scale=1000.0 if dtype == "float64" and "hards" in name else 1.0,
+    )
 
 
 @needs_torch
@@ -79,7 +106,9 @@ def test_random_slopes_and_gumbel_noise_follow_pytorchs_stream(shape):
 
 
 @needs_torch
-@pytest.mark.parametrize("x", [[1e4, 0.0, -1e4], [float("inf"), 1.0, 0.0], [-float("inf"), 1.0, 0.0], [float("nan"), 1.0, 0.0]])
+@pytest.mark.parametrize(
+    "x", [[1e4, 0.0, -1e4], [float("inf"), 1.0, 0.0], [-float("inf"), 1.0, 0.0], [float("nan"), 1.0, 0.0]]
+)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax_of_extreme_scores(name, x):
     compare(lambda lib, const_x: getattr(lib.F, name)(const_x, dim=0), {"const_x": np.array(x)}, "float32")
@@ -126,5 +155,14 @@ def test_integers_keep_their_dtype_where_pytorch_keeps_it():
 
 def test_gradient_of_a_gradient():
     x = rushlight.tensor([-1.3, 0.4, 2.1], dtype=rushlight.float64, requires_grad=True)
-    for function in (F.gelu, F.silu, F.mish, F.softplus, F.elu, F.logsigmoid, lambda x: F.softmax(x, 0), lambda x: F.log_softmax(x, 0)):
+    for function in (
+        F.gelu,
+        F.silu,
+        F.mish,
+        F.softplus,
+        F.elu,
+        F.logsigmoid,
+        lambda x: F.softmax(x, 0),
+        lambda x: F.log_softmax(x, 0),
+    ):
         assert rushlight.autograd.gradgradcheck(function, (x,))

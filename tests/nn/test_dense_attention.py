@@ -20,7 +20,10 @@ needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch")
 @pytest.mark.parametrize("spread", [1.0, 60.0])
 def test_scaled_dot_product_attention(lead, mask, spread):
     rng = np.random.default_rng(1)
-    operands = {name: rng.standard_normal((*lead, *s)) * spread**0.5 for name, s in (("q", (5, 4)), ("k", (6, 4)), ("v", (6, 3)))}
+    operands = {
+        name: rng.standard_normal((*lead, *s)) * spread**0.5
+        for name, s in (("q", (5, 4)), ("k", (6, 4)), ("v", (6, 3)))
+    }
     allowed = rng.random((*lead, 5, 6) if mask == "batched" else (5, 6)) > 0.4
     allowed[..., 2, :] = False
     operands["m"] = allowed if mask in ("bool", "batched") else rng.standard_normal((5, 6))
@@ -40,7 +43,9 @@ def test_attention_options():
     compare(lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k, v, scale=0.3), operands)
     compare(lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k[:, :2], v[:, :2], enable_gqa=True), operands)
     compare(lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k[:1], v[:, :1]), operands)
-    compare(lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k, v, dropout_p=0.4), operands, "float32", seed=3)
+    compare(
+        lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k, v, dropout_p=0.4), operands, "float32", seed=3
+    )
     half = {name: a[:, :2] for name, a in operands.items()}
     compare(lambda lib, q, k, v: lib.F.scaled_dot_product_attention(q, k, v, is_causal=True), half, "bfloat16", scale=2)
 
@@ -62,8 +67,12 @@ def test_large_batches_are_worked_through_in_parts(monkeypatch):
 def test_second_derivatives():
     q, k, v = (rushlight.randn(2, 3, 2, dtype=rushlight.float64, requires_grad=True) for _ in range(3))
     mask = rushlight.randn(3, 3, dtype=rushlight.float64, requires_grad=True)
-    assert rushlight.autograd.gradgradcheck(lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), (q, k, v, mask))
-    assert rushlight.autograd.gradgradcheck(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v))
+    assert rushlight.autograd.gradgradcheck(
+        lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), (q, k, v, mask)
+    )
+    assert rushlight.autograd.gradgradcheck(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v)
+    )
 
 
 def pair(make, dtype="float64"):
@@ -101,7 +110,14 @@ def run(modules, call, arrays, dtype="float64", scale=1.0):
             np.testing.assert_allclose(numbers(p.grad), numbers(q.grad), rtol * 100, atol * 100, err_msg=name)
 
 
-HEADS = [{}, {"bias": False}, {"kdim": 3, "vdim": 5}, {"add_bias_kv": True}, {"add_zero_attn": True}, {"add_bias_kv": True, "add_zero_attn": True, "kdim": 3}]
+HEADS = [
+    {},
+    {"bias": False},
+    {"kdim": 3, "vdim": 5},
+    {"add_bias_kv": True},
+    {"add_zero_attn": True},
+    {"add_bias_kv": True, "add_zero_attn": True, "kdim": 3},
+]
 
 
 @needs_torch
@@ -111,7 +127,10 @@ HEADS = [{}, {"bias": False}, {"kdim": 3, "vdim": 5}, {"add_bias_kv": True}, {"a
 def test_multihead_attention(options, call, batch_first):
     rng = np.random.default_rng(3)
     sizes = (8, options.get("kdim", 8), options.get("vdim", 8))
-    arrays = [rng.standard_normal((2, n, size) if batch_first else (n, 2, size)) for n, size in zip((4, 5, 5), sizes, strict=True)]
+    arrays = [
+        rng.standard_normal((2, n, size) if batch_first else (n, 2, size))
+        for n, size in zip((4, 5, 5), sizes, strict=True)
+    ]
     modules = pair(lambda n, d: n.MultiheadAttention(8, 2, batch_first=batch_first, dtype=d, **options))
     masked = rng.random((4, 5)) < 0.3
     masked[:, 0] = False
@@ -120,9 +139,13 @@ def test_multihead_attention(options, call, batch_first):
     def forward(m, lib, q, k, v):
         mask, padding = lib.tensor(masked.tolist()), lib.tensor(padded.tolist())
         given = {
-            "weights": {}, "all weights": {"average_attn_weights": False}, "plain": {"need_weights": False}, "masked": {"attn_mask": mask},
-            "padded": {"key_padding_mask": padding, "need_weights": False}, "both": {"attn_mask": mask, "key_padding_mask": padding},
-        }[call]  # fmt: skip
+            "weights": {},
+            "all weights": {"average_attn_weights": False},
+            "plain": {"need_weights": False},
+            "masked": {"attn_mask": mask},
+            "padded": {"key_padding_mask": padding, "need_weights": False},
+            "both": {"attn_mask": mask, "key_padding_mask": padding},
+        }[call]
         return m(q, k, v, **given)
 
     run(modules, forward, arrays)
@@ -133,10 +156,22 @@ def test_self_attention_of_one_sequence_and_of_each_head_its_own_mask():
     rng = np.random.default_rng(4)
     modules = pair(lambda n, d: n.MultiheadAttention(8, 2, dtype=d))
     run(modules, lambda m, lib, x: m(x, x, x), [rng.standard_normal((5, 8))])
-    run(modules, lambda m, lib, x: m(x, x, x, key_padding_mask=lib.tensor([False, True, False, False, True])), [rng.standard_normal((5, 8))])
+    run(
+        modules,
+        lambda m, lib, x: m(x, x, x, key_padding_mask=lib.tensor([False, True, False, False, True])),
+        [rng.standard_normal((5, 8))],
+    )
     mask = rng.standard_normal((6, 5, 5))
-    run(modules, lambda m, lib, x: m(x, x, x, attn_mask=lib.tensor(mask.tolist(), dtype=x.dtype)), [rng.standard_normal((5, 3, 8))])
-    run(modules, lambda m, lib, x, y: m(x, y, y, need_weights=False), [rng.standard_normal((5, 3, 8)), rng.standard_normal((4, 3, 8))])
+    run(
+        modules,
+        lambda m, lib, x: m(x, x, x, attn_mask=lib.tensor(mask.tolist(), dtype=x.dtype)),
+        [rng.standard_normal((5, 3, 8))],
+    )
+    run(
+        modules,
+        lambda m, lib, x, y: m(x, y, y, need_weights=False),
+        [rng.standard_normal((5, 3, 8)), rng.standard_normal((4, 3, 8))],
+    )
 
 
 @needs_torch
@@ -195,9 +230,18 @@ def test_whole_transformer(options):
 
 
 @needs_torch
-@pytest.mark.parametrize("padded", [[[False] * 4, [False, False, True, True]], [[False, False, False, True], [False, False, True, True]], [[True, False, False, False]] * 2])
+@pytest.mark.parametrize(
+    "padded",
+    [
+        [[False] * 4, [False, False, True, True]],
+        [[False, False, False, True], [False, False, True, True]],
+        [[True, False, False, False]] * 2,
+    ],
+)
 def test_padding_is_left_out_in_inference_as_pytorch_does(padded):
-    modules = pair(lambda n, d: n.TransformerEncoder(n.TransformerEncoderLayer(8, 2, 12, batch_first=True, dtype=d), 2), "float32")
+    modules = pair(
+        lambda n, d: n.TransformerEncoder(n.TransformerEncoderLayer(8, 2, 12, batch_first=True, dtype=d), 2), "float32"
+    )
     x = np.random.default_rng(8).standard_normal((2, 4, 8)).tolist()
     out = []
     for m, lib in zip(modules, (rushlight, torch), strict=True):
@@ -216,7 +260,9 @@ def test_adaptive_softmax():
     run(modules, lambda m, lib, x: tuple(m(x, lib.tensor(7))), [rng.standard_normal(6)])
     run(modules, lambda m, lib, x: m.log_prob(x), [rng.standard_normal((6, 6))])
     x = rng.standard_normal((30, 6)).tolist()
-    ours, theirs = (m.predict(lib.tensor(x, dtype=lib.float64)).tolist() for m, lib in zip(modules, (rushlight, torch), strict=True))
+    ours, theirs = (
+        m.predict(lib.tensor(x, dtype=lib.float64)).tolist() for m, lib in zip(modules, (rushlight, torch), strict=True)
+    )
     assert ours == theirs
 
 
@@ -224,7 +270,9 @@ def test_known_values():
     q = rushlight.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     v = rushlight.tensor([[[2.0], [4.0]]])
     np.testing.assert_allclose(F.scaled_dot_product_attention(q, q, v)[0, :, 0].numpy(), [2.6604769, 3.3395231], 1e-6)
-    np.testing.assert_allclose(F.scaled_dot_product_attention(q, q, v, is_causal=True)[0, :, 0].numpy(), [2.0, 3.3395231], 1e-6)
+    np.testing.assert_allclose(
+        F.scaled_dot_product_attention(q, q, v, is_causal=True)[0, :, 0].numpy(), [2.0, 3.3395231], 1e-6
+    )
     mask = nn.Transformer.generate_square_subsequent_mask(3)
     assert mask.tolist() == [[0.0, -float("inf"), -float("inf")], [0.0, 0.0, -float("inf")], [0.0, 0.0, 0.0]]
 

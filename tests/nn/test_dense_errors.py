@@ -208,10 +208,17 @@ nn.MultiMarginLoss(p=3)
 nn.Bilinear(0, 2, 3)
 """
 SETUP = {
-    "x": "t.arange(24.0).reshape(4, 6) / 24", "y": "t.arange(24.0).reshape(4, 6) / 30", "w": "t.ones(3, 6)", "l": "t.tensor([0, 1, 2, 3])",
-    "e": "t.ones(10, 3)", "s": "F.log_softmax(t.ones(5, 2, 6), 2)", "q": "t.ones(5, 2, 3)", "lstm": "nn.LSTM(3, 4, 2)", "h": "t.ones(5, 3, 8)",
+    "x": "t.arange(24.0).reshape(4, 6) / 24",
+    "y": "t.arange(24.0).reshape(4, 6) / 30",
+    "w": "t.ones(3, 6)",
+    "l": "t.tensor([0, 1, 2, 3])",
+    "e": "t.ones(10, 3)",
+    "s": "F.log_softmax(t.ones(5, 2, 6), 2)",
+    "q": "t.ones(5, 2, 3)",
+    "lstm": "nn.LSTM(3, 4, 2)",
+    "h": "t.ones(5, 3, 8)",
     "heads": "nn.MultiheadAttention(8, 2)",
-}  # fmt: skip
+}
 
 
 @pytest.mark.skipif(torch is None, reason="needs PyTorch")

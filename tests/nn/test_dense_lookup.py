@@ -41,7 +41,14 @@ def test_linear_of_unusual_forms():
 def test_names_of_the_nodes_are_pytorchs():
     layer, plain = nn.Linear(3, 2), nn.Linear(3, 2, bias=False)
     names = [m(rushlight.ones(s)).grad_fn.name() for m in (layer, plain) for s in ((4, 3), (2, 4, 3), (3,))]
-    assert names == ["AddmmBackward0", "ViewBackward0", "ViewBackward0", "MmBackward0", "UnsafeViewBackward0", "SqueezeBackward4"]
+    assert names == [
+        "AddmmBackward0",
+        "ViewBackward0",
+        "ViewBackward0",
+        "MmBackward0",
+        "UnsafeViewBackward0",
+        "SqueezeBackward4",
+    ]
     assert layer(rushlight.ones(4, 3)).grad_fn.next_functions[0][0].variable is layer.bias
 
 
@@ -53,7 +60,16 @@ def test_bilinear(shape):
 
 
 @needs_torch
-@pytest.mark.parametrize("index", [np.array(2), np.array([1, 2, 1, 0]), np.array([[0, 3], [3, 3]]), np.zeros((0,), np.int64), np.zeros((2, 0), np.int64)])
+@pytest.mark.parametrize(
+    "index",
+    [
+        np.array(2),
+        np.array([1, 2, 1, 0]),
+        np.array([[0, 3], [3, 3]]),
+        np.zeros((0,), np.int64),
+        np.zeros((2, 0), np.int64),
+    ],
+)
 @pytest.mark.parametrize("options", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}])
 def test_embedding(index, options):
     compare(lambda lib, i, w: lib.F.embedding(i, w, **options), {"i": index, "w": draw(4, (4, 3))[0]})
@@ -94,7 +110,10 @@ def test_embedding_bag(mode, options):
     compare(lambda lib, i, o, w: lib.F.embedding_bag(i, w, o, mode=mode, include_last_offset=True, **options), operands)
     if mode == "sum":
         operands["s"] = rng.standard_normal(8)
-        compare(lambda lib, i, o, w, s: lib.F.embedding_bag(i, w, o[:2], mode=mode, per_sample_weights=s, **options), operands)
+        compare(
+            lambda lib, i, o, w, s: lib.F.embedding_bag(i, w, o[:2], mode=mode, per_sample_weights=s, **options),
+            operands,
+        )
 
 
 @needs_torch
@@ -123,9 +142,16 @@ def test_cosine_similarity():
 
 
 DROPOUTS = [
-    ("dropout", (4, 5)), ("dropout", ()), ("dropout1d", (3, 4, 5)), ("dropout1d", (4, 5)), ("dropout2d", (3, 4, 2, 2)), ("dropout3d", (2, 3, 2, 2, 2)),
-    ("dropout3d", (3, 2, 2, 2)), ("alpha_dropout", (4, 5)), ("feature_alpha_dropout", (3, 4, 2)),
-]  # fmt: skip
+    ("dropout", (4, 5)),
+    ("dropout", ()),
+    ("dropout1d", (3, 4, 5)),
+    ("dropout1d", (4, 5)),
+    ("dropout2d", (3, 4, 2, 2)),
+    ("dropout3d", (2, 3, 2, 2, 2)),
+    ("dropout3d", (3, 2, 2, 2)),
+    ("alpha_dropout", (4, 5)),
+    ("feature_alpha_dropout", (3, 4, 2)),
+]
 
 
 @needs_torch
@@ -162,10 +188,15 @@ def test_known_values_without_pytorch():
     assert F.dropout(rushlight.ones(12)).tolist() == [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 2.0, 2.0, 2.0]
     table = rushlight.arange(6.0).reshape(3, 2)
     assert F.embedding(rushlight.tensor([2, 0]), table).tolist() == [[4.0, 5.0], [0.0, 1.0]]
-    assert F.embedding_bag(rushlight.tensor([0, 1, 2]), table, rushlight.tensor([0, 2]), mode="sum").tolist() == [[2.0, 4.0], [4.0, 5.0]]
+    assert F.embedding_bag(rushlight.tensor([0, 1, 2]), table, rushlight.tensor([0, 2]), mode="sum").tolist() == [
+        [2.0, 4.0],
+        [4.0, 5.0],
+    ]
     assert F.one_hot(rushlight.tensor([1, 0])).tolist() == [[0, 1], [1, 0]]
     assert F.linear(rushlight.ones(1, 2), table, rushlight.ones(3)).tolist() == [[2.0, 6.0, 10.0]]
-    assert F.cosine_similarity(rushlight.tensor([[3.0, 4.0]]), rushlight.tensor([[4.0, 3.0]])).item() == pytest.approx(0.96)
+    assert F.cosine_similarity(rushlight.tensor([[3.0, 4.0]]), rushlight.tensor([[4.0, 3.0]])).item() == pytest.approx(
+        0.96
+    )
 
 
 def test_linear_error_computes_the_fix():

@@ -20,9 +20,13 @@ def draw(seed, *shapes):
 
 
 REGRESSION = [
-    ("mse_loss", {}), ("l1_loss", {}), ("smooth_l1_loss", {}), ("smooth_l1_loss", {"beta": 0.3}), ("smooth_l1_loss", {"beta": 0.0}),
+    ("mse_loss", {}),
+    ("l1_loss", {}),
+    ("smooth_l1_loss", {}),
+    ("smooth_l1_loss", {"beta": 0.3}),
+    ("smooth_l1_loss", {"beta": 0.0}),
     ("huber_loss", {"delta": 0.6}),
-]  # fmt: skip
+]
 
 
 @needs_torch
@@ -47,14 +51,18 @@ def test_regression_in_each_dtype(name, params, dtype):
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss"])
 def test_weighted_regression(name, reduction):
     x, y, w = draw(3, (3, 4), (3, 4), (3, 4))
-    compare(lambda lib, x, y, w: getattr(lib.F, name)(x, y, weight=w, reduction=reduction), {"x": x, "y": y, "w": abs(w)})
+    compare(
+        lambda lib, x, y, w: getattr(lib.F, name)(x, y, weight=w, reduction=reduction), {"x": x, "y": y, "w": abs(w)}
+    )
 
 
 @needs_torch
 def test_mixed_dtypes_promote():
     x, y = draw(4, (3, 4), (3, 4))
     for other in ("float64", "float16", "int64"):
-        compare(lambda lib, x, y, other=other: lib.F.mse_loss(x, y.to(getattr(lib.t, other))), {"x": x, "y": y}, "float32")
+        compare(
+            lambda lib, x, y, other=other: lib.F.mse_loss(x, y.to(getattr(lib.t, other))), {"x": x, "y": y}, "float32"
+        )
 
 
 SHAPES = [(5,), (4, 5), (3, 5, 4), (2, 5, 3, 2), (2, 5, 2, 3, 2)]
@@ -82,7 +90,11 @@ def test_cross_entropy_and_nll(shape, seed):
 
     def nll(lib, x, target, const_w):
         return lib.F.nll_loss(
-            x, target, const_w if weighted else None, reduction=options["reduction"], ignore_index=options["ignore_index"]
+            x,
+            target,
+            const_w if weighted else None,
+            reduction=options["reduction"],
+            ignore_index=options["ignore_index"],
         )
 
     compare(cross_entropy, operands)
@@ -95,7 +107,11 @@ def test_cross_entropy_and_nll(shape, seed):
 def test_cross_entropy_of_probabilities(shape, seed):
     rng = np.random.default_rng(seed)
     classes = shape[0] if len(shape) == 1 else shape[1]
-    operands = {"x": rng.standard_normal(shape), "target": rng.uniform(0, 1, shape), "const_w": rng.uniform(0.2, 2, classes)}
+    operands = {
+        "x": rng.standard_normal(shape),
+        "target": rng.uniform(0, 1, shape),
+        "const_w": rng.uniform(0.2, 2, classes),
+    }
     options = {"reduction": REDUCTIONS[seed % 3], "label_smoothing": 0.1 * (seed % 2)}
 
     def compute(lib, x, target, const_w):
@@ -109,15 +125,23 @@ def test_cross_entropy_of_probabilities(shape, seed):
 @pytest.mark.parametrize("spread", [1.0, 40.0, 1000.0])
 def test_cross_entropy_of_large_scores(dtype, spread):
     rng = np.random.default_rng(7)
-    operands = {"x": rng.standard_normal((40, 30)) * min(spread, 60 if dtype == "float16" else spread), "target": rng.integers(0, 30, 40)}
+    operands = {
+        "x": rng.standard_normal((40, 30)) * min(spread, 60 if dtype == "float16" else spread),
+        "target": rng.integers(0, 30, 40),
+    }
     compare(lambda lib, x, target: lib.F.cross_entropy(x, target), operands, dtype)
 
 
 @needs_torch
 def test_one_sample_and_labels_of_bytes():
     compare(lambda lib, const_x, t: lib.F.cross_entropy(const_x, t), {"const_x": draw(8, (5,))[0], "t": np.array([3])})
-    compare(lambda lib, const_x, t: lib.F.nll_loss(const_x, t, reduction="none"), {"const_x": draw(8, (5,))[0], "t": np.array([3])})
-    compare(lambda lib, x, t: lib.F.cross_entropy(x, t.to(lib.t.uint8)), {"x": draw(8, (2, 5))[0], "t": np.array([3, 1])})
+    compare(
+        lambda lib, const_x, t: lib.F.nll_loss(const_x, t, reduction="none"),
+        {"const_x": draw(8, (5,))[0], "t": np.array([3])},
+    )
+    compare(
+        lambda lib, x, t: lib.F.cross_entropy(x, t.to(lib.t.uint8)), {"x": draw(8, (2, 5))[0], "t": np.array([3, 1])}
+    )
     compare(lambda lib, x, t: lib.F.cross_entropy(x, t), {"x": np.zeros((0, 3)), "t": np.zeros(0, np.int64)})
     compare(lambda lib, x, t: lib.F.cross_entropy(x, t), {"x": draw(8, (2, 5))[0], "t": np.array([-100, -100])})
 
@@ -125,7 +149,12 @@ def test_one_sample_and_labels_of_bytes():
 @needs_torch
 def test_linear_cross_entropy():
     rng = np.random.default_rng(9)
-    operands = {"x": rng.standard_normal((4, 3)), "w": rng.standard_normal((5, 3)), "b": rng.standard_normal(5), "t": rng.integers(0, 5, 4)}
+    operands = {
+        "x": rng.standard_normal((4, 3)),
+        "w": rng.standard_normal((5, 3)),
+        "b": rng.standard_normal(5),
+        "t": rng.integers(0, 5, 4),
+    }
     compare(lambda lib, x, w, b, t: lib.F.linear_cross_entropy(x, w, t, linear_bias=b, label_smoothing=0.1), operands)
     operands = {"x": rng.standard_normal((4, 3)), "w": rng.standard_normal((5, 2, 3)), "t": rng.integers(0, 5, (4, 2))}
     compare(lambda lib, x, w, t: lib.F.linear_cross_entropy(x, w, t), operands)
@@ -139,30 +168,49 @@ def test_binary_cross_entropy(reduction, dtype):
     p, y = rng.uniform(0.02, 0.98, (2, 3, 4))
     w, pw = rng.uniform(0.3, 2, (3, 4)), rng.uniform(0.3, 2, 4)
     if dtype != "bfloat16":
-        compare(lambda lib, p, y: lib.F.binary_cross_entropy(p, y, reduction=reduction), {"p": p, "y": y}, dtype, scale=4)
-        compare(lambda lib, p, y, const_w: lib.F.binary_cross_entropy(p, y, const_w, reduction=reduction), {"p": p, "y": y, "const_w": w}, dtype, scale=4)
+        compare(
+            lambda lib, p, y: lib.F.binary_cross_entropy(p, y, reduction=reduction), {"p": p, "y": y}, dtype, scale=4
+        )
+        compare(
+            lambda lib, p, y, const_w: lib.F.binary_cross_entropy(p, y, const_w, reduction=reduction),
+            {"p": p, "y": y, "const_w": w},
+            dtype,
+            scale=4,
+        )
     operands = {"x": rng.standard_normal((3, 4)) * 5, "y": y}
     compare(lambda lib, x, y: lib.F.binary_cross_entropy_with_logits(x, y, reduction=reduction), operands, dtype)
     compare(
-        lambda lib, x, y, const_w, const_pw: lib.F.binary_cross_entropy_with_logits(x, y, const_w, pos_weight=const_pw, reduction=reduction),
-        {**operands, "const_w": w, "const_pw": pw}, dtype,
-    )  # fmt: skip
+        lambda lib, x, y, const_w, const_pw: lib.F.binary_cross_entropy_with_logits(
+            x, y, const_w, pos_weight=const_pw, reduction=reduction
+        ),
+        {**operands, "const_w": w, "const_pw": pw},
+        dtype,
+    )
 
 
 @needs_torch
 def test_certain_probabilities_are_finite():
-    compare(lambda lib, x, const_y: lib.F.binary_cross_entropy(x, const_y), {"x": np.array([0.0, 1.0, 1.0]), "const_y": np.array([1.0, 0.0, 1.0])}, "float32")
+    compare(
+        lambda lib, x, const_y: lib.F.binary_cross_entropy(x, const_y),
+        {"x": np.array([0.0, 1.0, 1.0]), "const_y": np.array([1.0, 0.0, 1.0])},
+        "float32",
+    )
 
 
 OTHERS = [
-    ("kl_div", {"x": -1.0, "p": 1.0}, {}), ("kl_div", {"x": -1.0, "p": 1.0}, {"log_target": True}),
-    ("poisson_nll_loss", {"x": 0.0, "p": 3.0}, {}), ("poisson_nll_loss", {"p": 1.0, "q": 3.0}, {"log_input": False, "full": True}),
-    ("hinge_embedding_loss", {"x": 0.0, "const_s": 0.0}, {"margin": 0.7}), ("soft_margin_loss", {"x": 0.0, "const_s": 0.0}, {}),
+    ("kl_div", {"x": -1.0, "p": 1.0}, {}),
+    ("kl_div", {"x": -1.0, "p": 1.0}, {"log_target": True}),
+    ("poisson_nll_loss", {"x": 0.0, "p": 3.0}, {}),
+    ("poisson_nll_loss", {"p": 1.0, "q": 3.0}, {"log_input": False, "full": True}),
+    ("hinge_embedding_loss", {"x": 0.0, "const_s": 0.0}, {"margin": 0.7}),
+    ("soft_margin_loss", {"x": 0.0, "const_s": 0.0}, {}),
     ("margin_ranking_loss", {"x": 0.0, "y": 0.0, "const_s": 0.0}, {"margin": 0.2}),
-    ("multilabel_soft_margin_loss", {"x": 0.0, "const_b": 0.0}, {}), ("gaussian_nll_loss", {"x": 0.0, "y": 0.0, "p": 1.0}, {"full": True}),
-    ("triplet_margin_loss", {"x": 0.0, "y": 0.0, "z": 0.0}, {"p": 1.0, "margin": 2.0}), ("triplet_margin_loss", {"x": 0.0, "y": 0.0, "z": 0.0}, {"swap": True}),
+    ("multilabel_soft_margin_loss", {"x": 0.0, "const_b": 0.0}, {}),
+    ("gaussian_nll_loss", {"x": 0.0, "y": 0.0, "p": 1.0}, {"full": True}),
+    ("triplet_margin_loss", {"x": 0.0, "y": 0.0, "z": 0.0}, {"p": 1.0, "margin": 2.0}),
+    ("triplet_margin_loss", {"x": 0.0, "y": 0.0, "z": 0.0}, {"swap": True}),
     ("triplet_margin_with_distance_loss", {"x": 0.0, "y": 0.0, "z": 0.0}, {"swap": True}),
-]  # fmt: skip
+]
 
 
 @needs_torch
@@ -173,7 +221,15 @@ def test_other_losses(name, operands, params, reduction):
     made = {}
     for key, base in operands.items():
         a = rng.standard_normal((4, 5))
-        made[key] = abs(a) * base + 0.3 if key in "pq" else np.sign(a) if key == "const_s" else (a > 0) * 1.0 if key == "const_b" else a + base
+        made[key] = (
+            abs(a) * base + 0.3
+            if key in "pq"
+            else np.sign(a)
+            if key == "const_s"
+            else (a > 0) * 1.0
+            if key == "const_b"
+            else a + base
+        )
     compare(lambda lib, **given: getattr(lib.F, name)(*given.values(), reduction=reduction, **params), made)
 
 
@@ -184,11 +240,22 @@ def test_losses_of_rows(reduction):
     x, y, z = rng.standard_normal((3, 4, 6))
     labels, signs = rng.integers(0, 6, 4), np.array([1, -1, 1, -1])
     listed = np.array([[3, 0, -1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [-1, 0, 0, 0, 0, 0], [2, 2, -1, 0, 0, 0]])
-    compare(lambda lib, x, y, s: lib.F.cosine_embedding_loss(x, y, s, margin=0.1, reduction=reduction), {"x": x, "y": y, "s": signs})
-    compare(lambda lib, x, y, s: lib.F.cosine_embedding_loss(x, y, s, reduction=reduction), {"x": x[0], "y": y[0], "s": np.array(-1)})
+    compare(
+        lambda lib, x, y, s: lib.F.cosine_embedding_loss(x, y, s, margin=0.1, reduction=reduction),
+        {"x": x, "y": y, "s": signs},
+    )
+    compare(
+        lambda lib, x, y, s: lib.F.cosine_embedding_loss(x, y, s, reduction=reduction),
+        {"x": x[0], "y": y[0], "s": np.array(-1)},
+    )
     for p in (1, 2):
-        compare(lambda lib, x, t, p=p: lib.F.multi_margin_loss(x, t, p, 0.7, reduction=reduction), {"x": x, "t": labels})
-        compare(lambda lib, x, t, const_w, p=p: lib.F.multi_margin_loss(x, t, p, weight=const_w, reduction=reduction), {"x": x, "t": labels, "const_w": abs(z[0])})
+        compare(
+            lambda lib, x, t, p=p: lib.F.multi_margin_loss(x, t, p, 0.7, reduction=reduction), {"x": x, "t": labels}
+        )
+        compare(
+            lambda lib, x, t, const_w, p=p: lib.F.multi_margin_loss(x, t, p, weight=const_w, reduction=reduction),
+            {"x": x, "t": labels, "const_w": abs(z[0])},
+        )
     compare(lambda lib, x, t: lib.F.multi_margin_loss(x, t, reduction=reduction), {"x": x[0], "t": np.array(2)})
     compare(lambda lib, x, t: lib.F.multilabel_margin_loss(x, t, reduction=reduction), {"x": x, "t": listed})
     compare(lambda lib, x, t: lib.F.multilabel_margin_loss(x, t, reduction=reduction), {"x": x[0], "t": listed[0]})
@@ -211,13 +278,17 @@ def test_ctc(seed):
     operands = {"x": rng.standard_normal((steps, batch, classes)), "t": targets}
 
     def compute(lib, x, t):
-        return lib.F.ctc_loss(lib.F.log_softmax(x, 2), t, lib.t.tensor(lengths.tolist()), lib.t.tensor(label_lengths.tolist()), **options)
+        return lib.F.ctc_loss(
+            lib.F.log_softmax(x, 2), t, lib.t.tensor(lengths.tolist()), lib.t.tensor(label_lengths.tolist()), **options
+        )
 
     compare(compute, operands)
     joined = np.concatenate([row[:n] for row, n in zip(targets, label_lengths, strict=True)])
 
     def concatenated(lib, x, t):
-        return lib.F.ctc_loss(lib.F.log_softmax(x, 2), t, tuple(lengths.tolist()), tuple(label_lengths.tolist()), **options)
+        return lib.F.ctc_loss(
+            lib.F.log_softmax(x, 2), t, tuple(lengths.tolist()), tuple(label_lengths.tolist()), **options
+        )
 
     compare(concatenated, {"x": operands["x"], "t": joined})
 
@@ -225,7 +296,12 @@ def test_ctc(seed):
 @needs_torch
 def test_ctc_of_one_sequence():
     operands = {"x": draw(13, (6, 4))[0], "t": np.array([1, 2])}
-    compare(lambda lib, x, t: lib.F.ctc_loss(lib.F.log_softmax(x, 1), t, lib.t.tensor(6), lib.t.tensor(2), reduction="none"), operands)
+    compare(
+        lambda lib, x, t: lib.F.ctc_loss(
+            lib.F.log_softmax(x, 1), t, lib.t.tensor(6), lib.t.tensor(2), reduction="none"
+        ),
+        operands,
+    )
 
 
 @needs_torch
@@ -235,7 +311,10 @@ def test_old_flags(flags):
     with pytest.warns(UserWarning, match="please use reduction="):
         F.mse_loss(rushlight.zeros(1), rushlight.zeros(1), **flags)
     for name in ("mse_loss", "l1_loss", "soft_margin_loss"):
-        compare(lambda lib, x, const_y, name=name: getattr(lib.F, name)(x, const_y, **flags), {"x": x, "const_y": np.sign(y)})
+        compare(
+            lambda lib, x, const_y, name=name: getattr(lib.F, name)(x, const_y, **flags),
+            {"x": x, "const_y": np.sign(y)},
+        )
 
 
 def test_known_values():
@@ -243,10 +322,14 @@ def test_known_values():
     assert F.cross_entropy(logits, labels).item() == pytest.approx(1.3670301, abs=1e-6)
     assert F.cross_entropy(logits, labels, label_smoothing=0.1).item() == pytest.approx(1.3686967, abs=1e-6)
     assert F.mse_loss(logits, logits + 2).item() == pytest.approx(4.0)
-    assert F.binary_cross_entropy_with_logits(rushlight.tensor([0.3, -2.0]), rushlight.tensor([1.0, 0.0])).item() == pytest.approx(0.3406417, abs=1e-6)
+    assert F.binary_cross_entropy_with_logits(
+        rushlight.tensor([0.3, -2.0]), rushlight.tensor([1.0, 0.0])
+    ).item() == pytest.approx(0.3406417, abs=1e-6)
     assert F.huber_loss(rushlight.tensor([3.0]), rushlight.tensor([0.0])).item() == pytest.approx(2.5)
     assert F.nll_loss(rushlight.tensor([[-1.0, -2.0]]), rushlight.tensor([1])).item() == 2.0
-    assert F.kl_div(rushlight.tensor([-1.0]), rushlight.tensor([0.5]), reduction="sum").item() == pytest.approx(0.1534264, abs=1e-6)
+    assert F.kl_div(rushlight.tensor([-1.0]), rushlight.tensor([0.5]), reduction="sum").item() == pytest.approx(
+        0.1534264, abs=1e-6
+    )
 
 
 def test_gradient_of_cross_entropy_sums_to_zero_over_classes():

@@ -29,8 +29,9 @@ def layers(kind, options, dtype):
 def both(arrays, dtype):
     """The arrays as leaves on both sides."""
     return [
-        [m.tensor(a.tolist(), dtype=getattr(m, dtype)).reshape(a.shape).requires_grad_() for a in arrays] for m in (rushlight, torch)
-    ]  # fmt: skip
+        [m.tensor(a.tolist(), dtype=getattr(m, dtype)).reshape(a.shape).requires_grad_() for a in arrays]
+        for m in (rushlight, torch)
+    ]
 
 
 def check(modules, leaves, results, dtype):
@@ -59,9 +60,13 @@ def drawn(seed):
     rng = np.random.default_rng(seed)
     kind = ["RNN", "LSTM", "GRU"][seed % 3]
     options = {
-        "input_size": int(rng.integers(1, 5)), "hidden_size": int(rng.integers(3, 6)), "num_layers": int(rng.integers(1, 4)),
-        "bias": bool(rng.integers(0, 4)), "batch_first": bool(rng.integers(0, 2)), "bidirectional": bool(rng.integers(0, 2)),
-    }  # fmt: skip
+        "input_size": int(rng.integers(1, 5)),
+        "hidden_size": int(rng.integers(3, 6)),
+        "num_layers": int(rng.integers(1, 4)),
+        "bias": bool(rng.integers(0, 4)),
+        "batch_first": bool(rng.integers(0, 2)),
+        "bidirectional": bool(rng.integers(0, 2)),
+    }
     if kind == "LSTM" and rng.integers(0, 2):
         options["proj_size"] = 2
     if kind == "RNN" and rng.integers(0, 2):
@@ -124,15 +129,27 @@ def test_packed_sequences(seed):
 @needs_torch
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_dropout_between_layers_follows_pytorchs_stream(kind):
-    options = {"input_size": 3, "hidden_size": 4, "num_layers": 3, "dropout": 0.4, "bidirectional": True, "batch_first": True}
-    modules, leaves = layers(kind, options, "float32"), both([np.random.default_rng(1).standard_normal((2, 5, 3))], "float32")
+    options = {
+        "input_size": 3,
+        "hidden_size": 4,
+        "num_layers": 3,
+        "dropout": 0.4,
+        "bidirectional": True,
+        "batch_first": True,
+    }
+    modules, leaves = (
+        layers(kind, options, "float32"),
+        both([np.random.default_rng(1).standard_normal((2, 5, 3))], "float32"),
+    )
     results = []
     for m, lib, given in zip(modules, (rushlight, torch), leaves, strict=True):
         lib.manual_seed(7)
         results.append(m(given[0]))
     check(modules, leaves, results, "float32")
     modules[0].eval(), modules[1].eval()
-    np.testing.assert_allclose(modules[0](leaves[0][0])[0].detach().numpy(), modules[1](leaves[1][0])[0].detach().numpy(), 1e-5, 1e-6)
+    np.testing.assert_allclose(
+        modules[0](leaves[0][0])[0].detach().numpy(), modules[1](leaves[1][0])[0].detach().numpy(), 1e-5, 1e-6
+    )
 
 
 @needs_torch
@@ -147,7 +164,10 @@ def test_cells(kind, bias, shape, given_state):
     if given_state:
         arrays += [rng.standard_normal((*shape[:-1], 4)) for _ in range(2 if kind == "LSTMCell" else 1)]
     leaves = both(arrays, "float64")
-    results = [m(given[0], hx_of("LSTM" if kind == "LSTMCell" else "", given[1:])) for m, given in zip(modules, leaves, strict=True)]
+    results = [
+        m(given[0], hx_of("LSTM" if kind == "LSTMCell" else "", given[1:]))
+        for m, given in zip(modules, leaves, strict=True)
+    ]
     if not given_state:
         for m in modules:  # PyTorch gives the recurrent weight a zero gradient too
             m.weight_hh.grad = None
@@ -159,7 +179,10 @@ def test_cells(kind, bias, shape, given_state):
 def test_functions_of_the_top_namespace(kind):
     rng = np.random.default_rng(3)
     gates = {"lstm": 4, "gru": 3}.get(kind, 1)
-    arrays = [rng.standard_normal(s) for s in ((5, 2, 3), (1, 2, 4), (1, 2, 4), (gates * 4, 3), (gates * 4, 4), (gates * 4,), (gates * 4,))]
+    arrays = [
+        rng.standard_normal(s)
+        for s in ((5, 2, 3), (1, 2, 4), (1, 2, 4), (gates * 4, 3), (gates * 4, 4), (gates * 4,), (gates * 4,))
+    ]
     results = []
     for lib, given in zip((rushlight, torch), both(arrays, "float64"), strict=True):
         hx = (given[1], given[2]) if kind == "lstm" else given[1]
@@ -173,14 +196,24 @@ def test_functions_of_the_top_namespace(kind):
 @needs_torch
 def test_half_precision():
     for dtype in ("float16", "bfloat16"):
-        modules, leaves = layers("LSTM", {"input_size": 3, "hidden_size": 4}, dtype), both([np.random.default_rng(4).standard_normal((4, 2, 3))], dtype)
+        modules, leaves = (
+            layers("LSTM", {"input_size": 3, "hidden_size": 4}, dtype),
+            both([np.random.default_rng(4).standard_normal((4, 2, 3))], dtype),
+        )
         a, b = (m(given[0])[0] for m, given in zip(modules, leaves, strict=True))
         assert a.dtype is getattr(rushlight, dtype)
         np.testing.assert_allclose(numbers(a), numbers(b), 0.05, 0.02)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("LSTM", {"proj_size": 2}), ("LSTM", {"bidirectional": True}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]
+    ("kind", "options"),
+    [
+        ("LSTM", {"proj_size": 2}),
+        ("LSTM", {"bidirectional": True}),
+        ("GRU", {}),
+        ("RNN", {}),
+        ("RNN", {"nonlinearity": "relu"}),
+    ],
 )
 def test_second_derivatives(kind, options):
     m = getattr(nn, kind)(1, 2 if "proj_size" not in options else 3, **options).double()
@@ -198,7 +231,7 @@ def test_packed_equals_one_by_one():
     sequences = [rushlight.randn(n, 3) for n in (5, 2, 3)]
     packed = nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False)
     out, last = m(packed)
-    padded, lengths = nn.utils.rnn.pad_packed_sequence(out)
+    padded, _ = nn.utils.rnn.pad_packed_sequence(out)
     for i, s in enumerate(sequences):
         alone, h = m(s)
         np.testing.assert_allclose(padded[: len(s), i].detach().numpy(), alone.detach().numpy(), 1e-5, 1e-6)
@@ -232,5 +265,3 @@ def test_a_reversed_run_equals_running_the_reversed_sequence():
     both_ways = m(x)[0][..., 4:]
     alone = single(x.flip(0))[0].flip(0)
     np.testing.assert_allclose(both_ways.detach().numpy(), alone.detach().numpy(), 1e-5, 1e-6)
-
-

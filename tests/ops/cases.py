@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rushlight.functions.indexing import Taken
-from tests.ops import cases_dense, cases_spatial  # noqa: F401  add their rows
+from tests.ops import cases_dense, cases_linalg, cases_spatial  # noqa: F401  add their rows
 from tests.ops.table import CASES, case, s
 
 SHAPE = (3, 4)

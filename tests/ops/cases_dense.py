@@ -49,7 +49,12 @@ case(
     s((SHAPE, "apart"), alpha=0.7, scale=1.0, input_scale=1.0),
     s((SHAPE, "apart"), alpha=SELU_ALPHA, scale=SELU_SCALE, input_scale=1.0),
 )  # fmt: skip
-case("prelu_kernel", lambda torch, x, w: torch.where(x > 0, x, w * x), s((SHAPE, "apart"), (4,)), s((SHAPE, "apart"), (1,)))
+case(
+    "prelu_kernel",
+    lambda torch, x, w: torch.where(x > 0, x, w * x),
+    s((SHAPE, "apart"), (4,)),
+    s((SHAPE, "apart"), (1,)),
+)
 case("rrelu_with_noise", lambda torch, x, noise: x * noise.detach(), s(SHAPE, (SHAPE, "index")))
 case("rrelu_eval", lambda torch, x, slope: functional(torch).leaky_relu(x, slope), s((SHAPE, "apart"), slope=0.2))
 case("glu", lambda torch, x, dim: functional(torch).glu(x, dim), s(SHAPE, dim=1), s((4, 3), dim=-2))
@@ -70,8 +75,16 @@ def pointwise(name: str, reference: Callable[..., Any], *operands: Any, **params
     case(name, reference, *(s(*operands, reduction=r, **params) for r in REDUCTIONS))
 
 
-pointwise("mse_loss", lambda torch, x, y, reduction: functional(torch).mse_loss(x, y, reduction=reduction), SHAPE, SHAPE)
-pointwise("mse_loss_grad", lambda torch, g, x, y, reduction: g * 2 * (x - y) / (x.numel() if reduction == "mean" else 1), (), SHAPE, SHAPE)
+pointwise(
+    "mse_loss", lambda torch, x, y, reduction: functional(torch).mse_loss(x, y, reduction=reduction), SHAPE, SHAPE
+)
+pointwise(
+    "mse_loss_grad",
+    lambda torch, g, x, y, reduction: g * 2 * (x - y) / (x.numel() if reduction == "mean" else 1),
+    (),
+    SHAPE,
+    SHAPE,
+)
 pointwise("smooth_l1_loss", lambda torch, x, y, reduction, bound: functional(torch).smooth_l1_loss(x, y, reduction=reduction, beta=bound),
           SHAPE, (SHAPE, "apart"), bound=0.7)  # fmt: skip
 pointwise("huber_loss", lambda torch, x, y, reduction, bound: functional(torch).huber_loss(x, y, reduction=reduction, delta=bound),
@@ -86,7 +99,13 @@ def bce(torch: Any, x: Any, y: Any, weight: Any, reduction: str) -> Any:
 
 
 _P = np.linspace(0.05, 0.95, 12).reshape(SHAPE)
-case("binary_cross_entropy", bce, *(s(_P, _P[::-1].copy(), w, reduction=r) for r in REDUCTIONS for w in (None, np.float64(2) * _P)), second=False, grad=False)
+case(
+    "binary_cross_entropy",
+    bce,
+    *(s(_P, _P[::-1].copy(), w, reduction=r) for r in REDUCTIONS for w in (None, np.float64(2) * _P)),
+    second=False,
+    grad=False,
+)
 
 
 def bce_with_logits(torch: Any, x: Any, y: Any, weight: Any, pos_weight: Any, reduction: str) -> Any:
@@ -112,7 +131,9 @@ def classes(torch: Any, x: Any, target: Any, weight: Any, ignore_index: int, red
 
 def likelihood(torch: Any, x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     """PyTorch's loss."""
-    return functional(torch).nll_loss(x, torch.as_tensor(target), weight, ignore_index=ignore_index, reduction=reduction)
+    return functional(torch).nll_loss(
+        x, torch.as_tensor(target), weight, ignore_index=ignore_index, reduction=reduction
+    )
 
 
 for _suffix, _shape, _target in (("", SHAPE, _LABELS), ("2d", (2, 3, 2), _LABELS2)):
@@ -152,14 +173,25 @@ def looked_up(torch: Any, weight: Any, index: Any, padding_idx: int, scale_by_co
 
 # Padding rows and division by counts make gradients that are not those of the forward: see tests/nn/test_dense_lookup.py.
 case("embedding", looked_up, s((3, 4), ((2, 5), "index"), padding_idx=-1, scale_by_count=False))
-case("embedding_pick", lambda torch, w, i, padding_idx, scale_by_count: w[i], s((3, 4), ((6,), "index"), padding_idx=-1, scale_by_count=False))
+case(
+    "embedding_pick",
+    lambda torch, w, i, padding_idx, scale_by_count: w[i],
+    s((3, 4), ((6,), "index"), padding_idx=-1, scale_by_count=False),
+)
 case("embedding_grad", lambda torch, g, i, rows, padding_idx, scale_by_count: torch.zeros(rows, 4, dtype=g.dtype).index_add(0, i, g),
      s((6, 4), ((6,), "index"), rows=5, padding_idx=-1, scale_by_count=False), s((200, 4), ((200,), "index"), rows=5, padding_idx=-1, scale_by_count=False))  # fmt: skip
-case("one_hot", lambda torch, i, classes: functional(torch).one_hot(i, classes), s(((2, 3), "index"), classes=4), grad=False)
+case(
+    "one_hot",
+    lambda torch, i, classes: functional(torch).one_hot(i, classes),
+    s(((2, 3), "index"), classes=4),
+    grad=False,
+)
 _STARTS = np.array([0, 2, 2])
 
 
-def bags(torch: Any, weight: Any, index: Any, starts: Any, scale: Any, mean: bool, padding_idx: int, scale_by_count: bool) -> Any:
+def bags(
+    torch: Any, weight: Any, index: Any, starts: Any, scale: Any, mean: bool, padding_idx: int, scale_by_count: bool
+) -> Any:
     """PyTorch's embedding_bag."""
     return functional(torch).embedding_bag(
         index, weight, torch.as_tensor(starts), mode="mean" if mean else "sum", per_sample_weights=scale,
@@ -174,7 +206,17 @@ case("embedding_bag", bags, s((3, 4), ((6,), "index"), _STARTS, None, mean=True,
 # Affine maps
 
 for _name, _x in (("linear_matrix", (5, 3)), ("linear_batched", (2, 5, 3))):
-    case(_name, lambda torch, b, x, w: functional(torch).linear(x, w, b), s((4,), _x, (4, 3)), s((4,), (*_x[:-2], 0, 3), (4, 3)))
+    case(
+        _name,
+        lambda torch, b, x, w: functional(torch).linear(x, w, b),
+        s((4,), _x, (4, 3)),
+        s((4,), (*_x[:-2], 0, 3), (4, 3)),
+    )
 for _name, _x in (("linear_matrix_plain", (5, 3)), ("linear_batched_plain", (2, 5, 3)), ("linear_vector_plain", (3,))):
     case(_name, lambda torch, b, x, w: functional(torch).linear(x, w), s(None, _x, (4, 3)))
-case("bilinear", lambda torch, x, y, w, b: functional(torch).bilinear(x, y, w, b), s((5, 2), (5, 3), (4, 2, 3), (4,)), s((5, 2), (5, 3), (4, 2, 3), None))
+case(
+    "bilinear",
+    lambda torch, x, y, w, b: functional(torch).bilinear(x, y, w, b),
+    s((5, 2), (5, 3), (4, 2, 3), (4,)),
+    s((5, 2), (5, 3), (4, 2, 3), None),
+)

@@ -14,7 +14,7 @@ OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "<", "&", "|", "^", "<<"
 SCALARS = ("3", "2.5", "True", "(1+2j)", "-2", "0", "torch.tensor(3)", "torch.tensor(2.5)", "np.float32(2)", "np.int64(2)", "np.float64(1.5)")
 METHODS = (
     "add", "sub", "mul", "div", "floor_divide", "remainder", "fmod", "pow", "atan2", "maximum", "fmin", "eq", "logical_and",
-    "bitwise_xor", "copysign", "hypot", "xlogy", "logaddexp", "float_power", "gcd", "true_divide", "ldexp",
+    "bitwise_xor", "copysign", "hypot", "xlogy", "float_power", "gcd", "true_divide", "ldexp",
 )  # fmt: skip
 UNARY = (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan",
@@ -41,7 +41,8 @@ def table() -> dict[str, list[str]]:
         rows += [f"x = {left}; x {op}= {s}; x" for op in OPERATORS[:-1] if op not in ("==", "<") for s in SCALARS]
         rows += [f"{left}.{m}({RIGHT.format(b)})" for m in METHODS for b in ("int64", "float32", "uint8", a)]
         rows += [f"~torch.{m}({left})" for m in UNARY]
-        programs[a] = rows
+        # PyTorch has a complex32, which NumPy does not
+        programs[a] = [r for r in rows if not (a == "float16" and "(1+2j)" in r)]
     return programs
 
 

@@ -59,7 +59,7 @@ def _in_parts(items: int, elements: int, work: Callable[[int, int], None]) -> No
 
 
 def forward(
-    q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None, scale: float, causal: bool
+    q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None, *, scale: float, causal: bool
 ) -> tuple[Array, Array, Array]:
     """softmax(scale * q @ k.T + mask) * drop @ v; also the row sums of e, and e itself ([0] when large)."""
     lead, rows, columns = q.shape[:-2], q.shape[-2], k.shape[-2]
@@ -88,7 +88,7 @@ def forward(
 
 def backward(
     g: Array, q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None,
-    out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
+    out: Array, *, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
 ) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
     """Gradients of q, k, v and, if `mask_needs`, of the scores (which a mask was added to)."""
     lead = q.shape[:-2]

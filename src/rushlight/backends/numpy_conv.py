@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from rushlight.backends.threads import parallel_ranges
 
@@ -37,6 +37,18 @@ def _reversed(taps: slice, count: int) -> slice:
     """The `count` positions of a slice in the opposite order."""
     last = taps.start + (count - 1) * taps.step
     return slice(last, taps.start - taps.step if taps.start >= taps.step else None, -taps.step)
+
+
+class PhaseLayout(NamedTuple):
+    """Where the parts of one phase lie: its taps and how many in each dimension, its interior, the inputs there, and
+    the distances from the phase's start to the first tap's window and between windows, in elements."""
+
+    taps: tuple[slice, ...]
+    counts: Sizes
+    inner: tuple[slice, ...]
+    source: tuple[slice, ...]
+    offset: int
+    strides: Sizes
 
 
 @dataclass(frozen=True)
@@ -112,55 +124,59 @@ class Geometry:
         size = (stop - start, *self.output_size[1:])
         return replace(self, output_size=size, padding=(self.padding[0] - start * self.stride[0], *self.padding[1:]))
 
-    def transposed(self) -> list[tuple[tuple[slice, ...], tuple[slice, ...], Geometry]]:
+    @cached_property
+    def layouts(self) -> tuple[PhaseLayout, ...]:
+        """The layouts of the phases that taps fall in."""
+        found = []
+        for residues, taps, shifts, steps in self.phases:
+            inner, source = self.interior(residues)
+            counts = tuple(len(range(*t.indices(k))) for t, k in zip(taps, self.kernel_size, strict=True))
+            offset = sum(a * b for a, b in zip(shifts, self.grid_strides, strict=True))
+            strides = tuple(a * b for a, b in zip(steps, self.grid_strides, strict=True))
+            found.append(PhaseLayout(taps, counts, inner, source, offset, strides))
+        return tuple(found)
+
+    @cached_property
+    def transposed(self) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...], Geometry], ...]:
         """The convolutions of stride 1 that make the input gradient from the output's.
 
         The inputs of one phase only ever met the taps of that phase, so each phase is the gradient convolved with
         its own taps, reversed. Items: (where in the input, which taps, geometry), derived here.
         """
         parts = []
-        for residues, taps, shifts, steps in self.phases:
-            in_phase, in_input = self.interior(residues)
-            counts = tuple(len(range(*t.indices(k))) for t, k in zip(taps, self.kernel_size, strict=True))
-            last = [a + b * (n - 1) for a, b, n in zip(shifts, steps, counts, strict=True)]
-            backwards = tuple(_reversed(t, n) for t, n in zip(taps, counts, strict=True))
+        for (_, _, shifts, steps), layout in zip(self.phases, self.layouts, strict=True):
+            last = [a + b * (n - 1) for a, b, n in zip(shifts, steps, layout.counts, strict=True)]
+            backwards = tuple(_reversed(t, n) for t, n in zip(layout.taps, layout.counts, strict=True))
             geometry = Geometry(
                 self.output_size,
-                counts,
-                tuple(part.stop - part.start for part in in_phase),
-                (1,) * len(counts),
-                tuple(a - part.start for a, part in zip(last, in_phase, strict=True)),
+                layout.counts,
+                tuple(part.stop - part.start for part in layout.inner),
+                (1,) * len(last),
+                tuple(a - part.start for a, part in zip(last, layout.inner, strict=True)),
                 steps,
             )
             if math.prod(geometry.output_size):
-                parts.append((in_input, backwards, geometry))
-        return parts
+                parts.append((layout.source, backwards, geometry))
+        return tuple(parts)
 
 
 class _Phase:
     """Buffer of one phase of a block of images, with views of its interior and of its taps' columns."""
 
-    def __init__(self, geometry: Geometry, phase: Any, channels: int, images: int, dtype: Any) -> None:
-        residues, self.taps, shifts, steps = phase
+    __slots__ = ("taps", "source", "inner", "windows")
+
+    def __init__(self, geometry: Geometry, layout: PhaseLayout, channels: int, images: int, dtype: Any) -> None:
+        self.taps = layout.taps
+        self.source = layout.source
         size = math.prod(geometry.grid)
         flat = np.zeros(channels * images * size + geometry.slack, dtype)
         grid = flat[: channels * images * size].reshape(channels, images, *geometry.grid)
-        inner, self.source = geometry.interior(residues)
-        self.inner = grid[:, :, *inner].swapaxes(0, 1)
+        self.inner = grid[:, :, *layout.inner].swapaxes(0, 1)
         item = flat.itemsize
-        strides = geometry.grid_strides
-        counts = tuple(len(range(*s.indices(k))) for s, k in zip(self.taps, geometry.kernel_size, strict=True))
-        offset = sum(a * b for a, b in zip(shifts, strides, strict=True))
-        self.windows = as_strided(
-            flat[offset:],
-            (channels, *counts, images, *geometry.columns),
-            (
-                images * size * item,
-                *(a * b * item for a, b in zip(steps, strides, strict=True)),
-                size * item,
-                *((item,) if geometry.folded else (s * item for s in strides)),
-            ),
-        )
+        along = (1,) if geometry.folded else geometry.grid_strides
+        strides = (images * size, *layout.strides, size, *along)
+        shape = (channels, *layout.counts, images, *geometry.columns)
+        self.windows = np.ndarray(shape, dtype, flat, layout.offset * item, tuple(n * item for n in strides))
 
 
 class _Buffers:
@@ -173,7 +189,7 @@ class _Buffers:
     def __init__(self, work: _Work, geometry: Geometry, images: int) -> None:
         dtype = work.dtype
         self.columns = np.empty((work.channels, *geometry.kernel_size, images, *geometry.columns), dtype)
-        self.phases = [_Phase(geometry, p, work.channels, images, dtype) for p in geometry.phases]
+        self.phases = [_Phase(geometry, layout, work.channels, images, dtype) for layout in geometry.layouts]
         self.matrix = self.columns.reshape(work.groups, work.rows // work.groups, -1)
         self.block = np.zeros((work.groups, work.out_channels // work.groups, self.matrix.shape[-1]), dtype)
         shape = (work.out_channels, images, *geometry.output_size)
@@ -204,15 +220,26 @@ class _Work:
         self.image_bytes = max(1, self.rows * math.prod(geometry.columns) * self.dtype.itemsize)
         products = self.n * self.rows * out_channels // groups * math.prod(geometry.output_size)
         self.worthwhile = products > PARALLEL_PRODUCTS
+        self.last: dict[int, tuple[Geometry, int, _Buffers]] = {}
 
     def images(self, wanted: int) -> int:
         """How many images make a block."""
         return max(1, min(wanted, BLOCK_BYTES // int(self.image_bytes)))
 
+    def buffers(self, geometry: Geometry, images: int) -> _Buffers:
+        """Buffers for a block, those of this thread's last block if they fit."""
+        thread = threading.get_ident()
+        found = self.last.get(thread)
+        if found is None or found[0] is not geometry or found[1] != images:
+            found = self.last[thread] = (geometry, images, _Buffers(self, geometry, images))
+        return found[2]
+
     def tiles(self) -> list[tuple[slice, Geometry]]:
         """Blocks of output rows: one, unless a single image's columns exceed the cache."""
         size = self.geometry.output_size[0]
         count = min(size, self.image_bytes // BLOCK_BYTES) or 1
+        if count == 1:
+            return [(slice(None), self.geometry)]
         edges = [i * size // count for i in range(count + 1)]
         return [(slice(a, b), self.geometry.rows(a, b)) for a, b in itertools.pairwise(edges)]
 
@@ -243,7 +270,7 @@ def _convolve(x: Any, weight: Any, bias: Any, geometry: Geometry, groups: int, o
 
     def by_columns(start: int, stop: int, rows: slice, geometry: Geometry) -> None:
         images = work.images(stop - start)
-        buffers = _Buffers(work, geometry, images)
+        buffers = work.buffers(geometry, images)
         for i in range(start, stop, images):
             count = min(images, stop - i)
             buffers.gather(x[i : i + count])
@@ -292,7 +319,7 @@ def input_gradient(g: Any, weight: Any, bias: Any, geometry: Geometry, groups: i
     if _is_pointwise(geometry):
         return _convolve_pointwise(g, turned, bias, groups)
     column_bias = None if bias is None else bias.reshape(-1, *(1,) * len(kernel))
-    parts = geometry.transposed()
+    parts = geometry.transposed
     covered = sum(math.prod(part.output_size) for *_, part in parts) == math.prod(geometry.input_size)
     out = np.empty((n, c, *geometry.input_size), g.dtype)
     if not covered:
@@ -318,7 +345,7 @@ def weight_gradient(x: Any, g: Any, geometry: Geometry, groups: int) -> Any:
 
     def by_columns(start: int, stop: int, rows: slice, geometry: Geometry) -> Any:
         images = work.images(stop - start)
-        buffers = _Buffers(work, geometry, images)
+        buffers = work.buffers(geometry, images)
         total: Any = None
         for i in range(start, stop, images):
             count = min(images, stop - i)

@@ -44,7 +44,9 @@ def _sum_of(*logs: Array) -> Array:
     return np.log(total) + finite
 
 
-def forward(log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int) -> tuple[Array, Array]:
+def forward(
+    log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int
+) -> tuple[Array, Array]:
     """Negative log-likelihood of each sequence, and the logarithms of prefix probabilities [T, N, positions].
 
     `log_probs` is [T, N, C], `targets` [N, S] padded with any valid class.
@@ -92,13 +94,20 @@ def _suffixes(log_probs: Array, labels: Array, input_lengths: Array, target_leng
 
 
 def backward(
-    g: Array, log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, losses: Array, alpha: Array,
-    blank: int, zero_infinity: bool,
-) -> Array:  # fmt: skip
+    g: Array,
+    log_probs: Array,
+    targets: Array,
+    input_lengths: Array,
+    target_lengths: Array,
+    losses: Array,
+    alpha: Array,
+    blank: int,
+    zero_infinity: bool,
+) -> Array:
     """Gradient for the scores whose log_softmax `log_probs` is: probabilities minus expected label frequencies."""
     labels = _extended(targets, blank)
     both = alpha + _suffixes(log_probs, labels, input_lengths, target_lengths, blank)
-    steps, batch, classes = log_probs.shape
+    steps = log_probs.shape[0]
     grad = np.exp(log_probs)
     with np.errstate(all="ignore"):
         share = np.exp(both + losses[None, :, None] - np.take_along_axis(log_probs, labels[None], 2))

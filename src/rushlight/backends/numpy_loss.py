@@ -179,13 +179,13 @@ def nll_loss_grad(
     target, counted = labels(grad, target, ignore_index)
     weights = _weights(target, counted, weight, widened(g).dtype)
     if grad.size:
-        grad.reshape(-1)[_flat_index(shape, target)] = -_coefficient(widened(g), target, weights, reduction, widened(g).dtype)
+        grad.reshape(-1)[_flat_index(shape, target)] = -_coefficient(
+            widened(g), target, weights, reduction, widened(g).dtype
+        )
     return grad
 
 
-def bce_with_logits(
-    x: Array, y: Array, weight: Array | None, pos_weight: Array | None, reduction: str
-) -> Array:
+def bce_with_logits(x: Array, y: Array, weight: Array | None, pos_weight: Array | None, reduction: str) -> Array:
     """-(pos_weight * y * log(sigmoid(x)) + (1 - y) * log(1 - sigmoid(x))) * weight."""
     kind = x.dtype
     x, y = widened(x), widened(y)

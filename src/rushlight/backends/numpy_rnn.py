@@ -63,7 +63,7 @@ def _previous(out: Array, h0: Array, sizes: Sequence[int], reverse: bool) -> Arr
 
 def rnn_forward(
     x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
-    sizes: Sequence[int], reverse: bool, relu: bool,
+    *, sizes: Sequence[int], reverse: bool, relu: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu. Returns every state and the last one of each sequence."""
     inputs = _inputs(x, w_ih, b_ih, b_hh)
@@ -84,7 +84,7 @@ def rnn_forward(
 
 def rnn_backward(
     g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, out: Array,
-    sizes: Sequence[int], reverse: bool, relu: bool, needs: Sequence[bool],
+    *, sizes: Sequence[int], reverse: bool, relu: bool, needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """Gradients of x, h0, w_ih, w_hh, b_ih and b_hh."""
     g_gates = np.empty((h0.shape[1], out.shape[0]), out.dtype)
@@ -119,7 +119,7 @@ def _weight_gradients(
 
 def lstm_forward(
     x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
-    w_hr: Array | None, sizes: Sequence[int], reverse: bool,
+    w_hr: Array | None, *, sizes: Sequence[int], reverse: bool,
 ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
     """Long short-term memory with gates i, f, g, o.
 
@@ -155,14 +155,15 @@ def lstm_forward(
 
 def lstm_backward(
     g_out: Array, g_h: Array, g_c: Array, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array,
-    w_hr: Array | None, out: Array, gates: Array, cells: Array,
+    w_hr: Array | None, out: Array, *, gates: Array, cells: Array,
     sizes: Sequence[int], reverse: bool, needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """Gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh and w_hr."""
     size = c0.shape[1]
     g_gates = np.empty((4 * size, out.shape[0]), out.dtype)
-    projected = np.empty((size, out.shape[0]), out.dtype) if w_hr is not None else None
-    g_projected = np.empty((out.shape[1], out.shape[0]), out.dtype) if w_hr is not None else None
+    rows_projected = 0 if w_hr is None else out.shape[0]
+    projected = np.empty((size, rows_projected), out.dtype)
+    g_projected = np.empty((out.shape[1], rows_projected), out.dtype)
     dh, dc = _state(g_h), _state(g_c)
     for (start, n), before in _with_previous_cell(sizes, reverse, cells, c0):
         rows = slice(start, start + n)
@@ -227,7 +228,7 @@ def _with_previous_cell(
 
 def gru_forward(
     x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
-    sizes: Sequence[int], reverse: bool,
+    *, sizes: Sequence[int], reverse: bool,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Gated recurrent unit with gates r, z, n, the reset gate applied to the hidden share of n.
 
@@ -261,7 +262,7 @@ def gru_forward(
 
 
 def gru_backward(
-    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, out: Array, gates: Array,
+    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, out: Array, *, gates: Array,
     sizes: Sequence[int], reverse: bool, needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """Gradients of x, h0, w_ih, w_hh, b_ih and b_hh."""

@@ -100,6 +100,6 @@ def logsumexp(x: Array, dim: Any, keepdim: bool) -> Array:
     else:
         top = np.maximum.reduce(wide, axis=dim, keepdims=True, initial=-np.inf)
         top = np.where(np.isinf(top), wide.dtype.type(0), top)
-    total = np.add.reduce(np.exp(wide - top), axis=dim, keepdims=keepdim)
+    total = np.exp(wide - top).sum(axis=dim, keepdims=keepdim)
     result = np.log(total) + top.reshape(total.shape)
     return result if result.dtype == x.dtype else result.astype(x.dtype)

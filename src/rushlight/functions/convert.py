@@ -32,7 +32,7 @@ def to(input: Any, *args: Any, **kwargs: Any) -> Any:
         check_available(place)
     out = input if wanted is None else cast(input, wanted)
     form = kwargs.get("memory_format")
-    if form is not None and getattr(form, "name", "") in ("channels_last", "contiguous_format"):
+    if form is not None and getattr(form, "name", "") != "preserve_format":
         out = contiguous(out, form)
     return record(linear.clone, (input,), {}) if force and out is input else out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from rushlight.modes import ACTIVE, state
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
 from rushlight.ops.kinds import OPS, Elementwise, result_dtype
+from rushlight.ops.linear import storage_array
+from rushlight.storage import UntypedStorage, address
+from rushlight.layout import contiguous_strides
 from rushlight.tape import Variable, apply_inplace, bump, check_castable, check_no_overlap, check_no_partial_overlap, check_writable, wrap
 
 ndarray = np.ndarray
@@ -238,20 +242,42 @@ def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:
     shape = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     if self._node is not None:
         raise RuntimeError("cannot resize variables that require grad")
-    count = int(np.prod(shape, dtype=np.int64))
-    flat = self._data.reshape(-1)
-    if count > flat.size:
-        flat = np.concatenate([flat, np.zeros(count - flat.size, flat.dtype)])
-    self._data = flat[:count].reshape(tuple(shape))
+    self._data = _resized(self._data, tuple(shape))
     bump(self)
     return self
 
 
-def set_(self: Any, source: Any = None) -> Any:
-    """Show the memory of another tensor."""
-    self._data = np.empty(0, self._data.dtype) if source is None else source._data
-    if source is not None:
-        self._counter = source._counter
+def _resized(data: Any, shape: tuple[int, ...]) -> Any:
+    """The storage of `data` from its offset on seen with `shape`; a larger copy where the storage is too small."""
+    root = storage_array(data)
+    memory = np.lib.stride_tricks.as_strided(root, (root.size,), (root.itemsize,)).view(np.uint8)
+    offset = address(data) - address(root) if data.size else 0
+    needed = math.prod(shape) * data.itemsize
+    if offset + needed > memory.size:
+        larger = np.zeros(offset + needed, np.uint8)
+        larger[: memory.size] = memory
+        memory = larger
+    return memory[offset : offset + needed].view(data.dtype).reshape(shape)
+
+
+def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Any:
+    """Show the memory of another tensor or storage, with its layout or a given one."""
+    if source is None:
+        self._data = np.empty(0, self._data.dtype)
+        return self
+    if isinstance(source, Variable):
+        memory, self._counter = source._data, source._counter
+        if size is None:
+            self._data = memory
+            return self
+    else:
+        memory = (source if isinstance(source, UntypedStorage) else source.untyped())._bytes.view(self._data.dtype)
+    flat = storage_array(memory).reshape(-1).view(self._data.dtype) if isinstance(source, Variable) else memory
+    sizes = (flat.size - storage_offset,) if size is None else tuple(size)
+    steps = contiguous_strides(sizes) if stride is None else tuple(stride)
+    if storage_offset + sum((n - 1) * s for n, s in zip(sizes, steps, strict=True)) >= flat.size > 0:
+        raise RuntimeError(f"setStorage: sizes {list(sizes)}, strides {list(steps)} are out of bounds for storage of size {flat.nbytes}")
+    self._data = np.lib.stride_tricks.as_strided(flat[storage_offset:], sizes, tuple(s * flat.itemsize for s in steps))
     return self
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.dtypes import dtype, from_np
-from rushlight.errors import ShapeError
+from rushlight.dtypes import KERNEL_NAMES, dtype
+from rushlight.errors import ShapeError, explain
+from rushlight.functions.fast import store
 from rushlight.layout import broadcast_shapes, infer_size, view_strides, wrap_dim, wrap_dims
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import linear
@@ -89,12 +90,13 @@ def _view_dtype(input: Any, wanted: dtype) -> Any:
     if x.dtype.itemsize != wanted.itemsize and (not x.ndim or x.strides[-1] != x.itemsize):
         raise RuntimeError(
             "self.stride(-1) must be 1 to view "
-            f"{from_np(x.dtype)!r} as {wanted!r} (different element sizes), but got {x.strides[-1] // x.itemsize if x.ndim else 0}"
+            f"{KERNEL_NAMES[x.dtype.name]} as {KERNEL_NAMES[wanted.name]} (different element sizes), but got "
+            f"{x.strides[-1] // x.itemsize if x.ndim else 0}"
         )
     if x.dtype.itemsize < wanted.itemsize and x.shape[-1] * x.itemsize % wanted.itemsize:
         raise RuntimeError(
-            f"self.size(-1) must be divisible by {wanted.itemsize // x.itemsize} to view {from_np(x.dtype)!r} as "
-            f"{wanted!r} (different element sizes), but got {x.shape[-1]}"
+            f"self.size(-1) must be divisible by {wanted.itemsize // x.itemsize} to view "
+            f"{KERNEL_NAMES[x.dtype.name]} as {KERNEL_NAMES[wanted.name]} (different element sizes), but got {x.shape[-1]}"
         )
     return make_view(input, None, {}, x.view(wanted.np), None, None)
 
@@ -117,8 +119,14 @@ def reshape(input: Any, *shape: Any) -> Any:
         sizes = infer_size(sizes, data.size)
         if view_strides(data.shape, tuple(s // item for s in data.strides), sizes) is not None:
             return one_view(linear.view_as, input, {"shape": sizes})
-        return record(linear.unsafe_view, (linear.copy(input),), {"shape": sizes})
+        return _own(record(linear.unsafe_view, (linear.copy(input),), {"shape": sizes}))
     return linear.reshape(input, sizes)
+
+
+def _own(t: Any) -> Any:
+    """`t`, a view of a copy that nobody else has, as a tensor that is no view."""
+    t._view = None
+    return t
 
 
 def reshape_as(input: Any, other: Any) -> Any:
@@ -141,7 +149,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 def ravel(input: Any) -> Any:
     """One dim holding all elements."""
-    return reshape(input, -1)
+    return reshape(contiguous(input), -1)
 
 
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:
@@ -163,7 +171,8 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """Dims dim0 and dim1 exchanged, as a view."""
     n = input._data.ndim
-    return one_view(linear.transpose, input, {"dim0": wrap_dim(dim0, n), "dim1": wrap_dim(dim1, n)}) if n else input
+    a, b = wrap_dim(dim0, n), wrap_dim(dim1, n)
+    return one_view(linear.transpose, input, {"dim0": a, "dim1": b}) if n else one_view(linear.alias, input, {})
 
 
 swapaxes = swapdims = transpose
@@ -208,12 +217,17 @@ def permute(input: Any, *dims: Any) -> Any:
 def movedim(input: Any, source: Any, destination: Any) -> Any:
     """Dims `source` moved to the positions `destination`."""
     n = input._data.ndim
-    src = wrap_dims(ints((source,)), n)
-    dst = wrap_dims(ints((destination,)), n)
+    src, dst = (tuple(wrap_dim(d, n) for d in ints((dims,))) for dims in (source, destination))
     if len(src) != len(dst):
         raise ShapeError(
-            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain the same number of dims as destination ({list(dst)} dims)"
+            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain the same number of "
+            f"dims as destination ({list(dst)} dims)"
         )
+    for name, dims in (("source", src), ("destination", dst)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    if not n:
+        return one_view(linear.alias, input, {})
     order = [d for d in range(n) if d not in src]
     for d, s in sorted(zip(dst, src, strict=True)):
         order.insert(d, s)
@@ -227,6 +241,17 @@ def adjoint(input: Any) -> Any:
     """The last two dims exchanged, and conjugated."""
     out = transpose(input, -2, -1)
     return linear.conj(out) if out._data.dtype.kind == "c" else out
+
+
+def hermitian(input: Any) -> Any:
+    """`x.H`: the transpose of a matrix, conjugated."""
+    n = input._data.ndim
+    if n not in (0, 2):
+        raise ShapeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D tensor."
+            + (" For batches of matrices, consider using tensor.mH" if n > 2 else "")
+        )
+    return adjoint(input) if n else input
 
 
 def squeeze(input: Any, dim: Any = None) -> Any:
@@ -283,6 +308,9 @@ def repeat(input: Any, *sizes: Any) -> Any:
     times = ints(sizes, "repeat")
     x = input
     lead = len(times) - input._data.ndim
+    if min(times, default=0) < 0:
+        sizes = [a * b for a, b in zip(times, (1,) * lead + tuple(input._data.shape), strict=False)]
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(sizes)}: {sizes}")
     if lead < 0:
         raise ShapeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     shape = (1,) * lead + tuple(input._data.shape)
@@ -295,13 +323,20 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(input, (1,) * (input._data.ndim - len(times)) + times)
 
 
-def repeat_interleave(input: Any, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Any:
-    """Each element (or slice along `dim`) repeated in place."""
+def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
+    """Each element (or slice along `dim`) repeated in place; with one argument, positions repeated that often."""
+    if repeats is None:
+        return wrap(np.repeat(np.arange(input._data.size), input._data))
     if dim is None:
         input, dim = reshape(input, -1), 0
     d = wrap_dim(dim, input._data.ndim)
     counts = repeats._data if isinstance(repeats, Variable) else np.asarray(repeats)
     n = input._data.shape[d]
+    if counts.size not in (1, n):
+        raise RuntimeError(
+            "repeats must have the same size as input along dim, but got "
+            f"repeats.size(0) = {counts.size} and input.size({d}) = {n}"
+        )
     index = np.repeat(np.arange(n), counts if counts.size > 1 else int(counts.reshape(-1)[0]))
     return linear_index_select(input, d, wrap(index))
 
@@ -313,13 +348,15 @@ def linear_index_select(input: Any, dim: int, index: Any) -> Any:
 
 def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     """`length` slices along `dim` from `start`, as a view."""
+    if not input._data.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, input._data.ndim)
     n = input._data.shape[d]
     begin = int(start) + (n if int(start) < 0 else 0)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     if not 0 <= begin <= n:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n}], but got {int(start)})")
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {int(start)})")
     if begin + length > n:
         raise RuntimeError(f"start ({begin}) + length ({length}) exceeds dimension size ({n}).")
     return one_view(linear.getitem_slice, input, {"index": (slice(None),) * d + (slice(begin, begin + length), ...)})
@@ -339,7 +376,7 @@ def select(input: Any, dim: int, index: Any) -> Any:
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The slices along `dim`, as a tuple of views."""
     if not input._data.ndim:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return record(linear.unbind, (input,), {"dim": wrap_dim(dim, input._data.ndim)})  # type: ignore[no-any-return]
 
 
@@ -428,24 +465,26 @@ def _aligned(tensors: Sequence[Any], name: str) -> list[Any]:
     return given
 
 
-def cat(tensors: Any, dim: Any = 0) -> Any:
+def cat(tensors: Any, dim: Any = 0, *, out: Any = None) -> Any:
     """Tensors one after another along `dim`."""
     given = _aligned(tensors, "cat")
     if given:
         ndim = max(x._data.ndim for x in given)
         dim = wrap_dim(dim, ndim)
-    return record(linear.cat, (given,), {"dim": dim})
+    result = record(linear.cat, (given,), {"dim": dim})
+    return result if out is None else store(result, out)
 
 
 concat = concatenate = cat
 
 
-def stack(tensors: Any, dim: int = 0) -> Any:
+def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     """Tensors side by side along a new dim."""
     given = _aligned(tensors, "stack")
     if given:
         dim = wrap_dim(dim, given[0]._data.ndim + 1)
-    return record(linear.stack, (given,), {"dim": dim})
+    result = record(linear.stack, (given,), {"dim": dim})
+    return result if out is None else store(result, out)
 
 
 def hstack(tensors: Any) -> Any:
@@ -495,7 +534,8 @@ def atleast_3d(*tensors: Any) -> Any:
 
 def flip(input: Any, *dims: Any) -> Any:
     """Order reversed along each of `dims`."""
-    return record(linear.flip, (input,), {"dims": wrap_dims(ints(dims), input._data.ndim)})
+    along = wrap_dims(ints(dims), input._data.ndim)
+    return record(linear.flip, (input,), {"dims": along if input._data.ndim else ()})
 
 
 def fliplr(input: Any) -> Any:
@@ -512,20 +552,20 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """Elements moved along `dims`, those pushed out re-entering at the other end."""
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     along = None if dims is None or dims == () else wrap_dims((dims,) if isinstance(dims, int) else tuple(dims), input._data.ndim)
-    if along is not None and len(along) != len(by):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    if along is not None and len(along) != len(by) or along is None and len(by) != 1:
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along or ())}")
     return record(linear.roll, (input,), {"shifts": by, "dims": along})
 
 
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     """Rotated by k quarter turns in the plane of `dims`."""
-    a, b = dims
+    a, b = (wrap_dim(d, input._data.ndim) for d in dims)
+    if a == b:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
     turns = k % 4
-    if turns == 2:
-        return flip(input, (a, b))
-    if turns == 1:
-        return transpose(flip(input, (b,)), a, b)
-    return flip(transpose(input, a, b), (b,)) if turns == 3 else clone(input)
+    if turns in (0, 2):
+        return flip(input, (a, b)) if turns else clone(input)
+    return _own(transpose(flip(input, (b,) if turns == 1 else (a,)), a, b))
 
 
 def tril(input: Any, diagonal: int = 0) -> Any:
@@ -585,7 +625,13 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
 
 def clone(input: Any, *, memory_format: Any = None) -> Any:
     """A copy with gradient history."""
-    return record(linear.clone, (input,), {})
+    form = getattr(memory_format, "name", "preserve_format")
+    if form == "preserve_format":
+        return record(linear.clone, (input,), {})
+    if form == "contiguous_format":
+        return record(linear.copy, (input,), {})
+    result = _channels_last(input, form)
+    return record(linear.clone, (input,), {}) if result is input else result
 
 
 def copy(input: Any) -> Any:
@@ -595,15 +641,19 @@ def copy(input: Any) -> Any:
 
 def contiguous(input: Any, memory_format: Any = None) -> Any:
     """The tensor itself where it is row-major, else a row-major copy."""
-    if memory_format is not None and getattr(memory_format, "name", "") == "channels_last":
-        return _channels_last(input)
+    form = getattr(memory_format, "name", "")
+    if form.startswith("channels_last"):
+        return _channels_last(input, form)
     data = input._data
     if type(data) is not ndarray or data.flags.c_contiguous:
         return input
     return record(linear.copy, (input,), {})
 
 
-def _channels_last(input: Any) -> Any:
+def _channels_last(input: Any, form: str) -> Any:
+    rank = 5 if form == "channels_last_3d" else 4
+    if input._data.ndim != rank:
+        raise RuntimeError(f"required rank {rank} tensor to use {form} format")
     order = (0, *range(2, input._data.ndim), 1)
     back = (0, input._data.ndim - 1, *range(1, input._data.ndim - 1))
     moved = permute(input, order)
@@ -624,6 +674,11 @@ def view_as_real(input: Any) -> Any:
 
 def view_as_complex(input: Any) -> Any:
     """Pairs in the last dim as complex numbers, as a view."""
+    if input._data.dtype.kind != "f":
+        raise RuntimeError(
+            "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: "
+            f"{KERNEL_NAMES[input._data.dtype.name]}"
+        )
     if input._data.shape[-1:] != (2,):
         raise RuntimeError("Tensor must have a last dimension of size 2")
     return one_view(linear.view_as_complex, input, {})
@@ -638,11 +693,15 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     offset = here if storage_offset is None else storage_offset
     sizes, strides = ints((size,)), ints((stride,))
     if len(sizes) != len(strides):
-        raise RuntimeError(f"mismatch in length of strides and shape: {list(sizes)} and {list(strides)}")
+        raise explain(
+            RuntimeError("mismatch in length of strides and shape"), received=f"{list(sizes)} and {list(strides)}"
+        )
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     if any(s < 0 for s in strides):
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
     last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + 1 if 0 not in sizes else 0
-    if last > root.nbytes // item or offset < 0:
+    if last > root.nbytes // item:
         raise RuntimeError(
             f"setStorage: sizes {list(sizes)}, strides {list(strides)}, storage offset {offset}, and itemsize {item} "
             f"requiring a storage size of {last * item} are out of bounds for storage of size {root.nbytes}"
@@ -654,6 +713,8 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
 def is_contiguous(input: Any, memory_format: Any = None) -> bool:
     """Whether the elements lie in row-major order (or channels last) without gaps."""
     data = input._data
-    if memory_format is not None and getattr(memory_format, "name", "") == "channels_last":
-        return data.ndim == 4 and bool(data.transpose(0, 2, 3, 1).flags.c_contiguous)
+    form = getattr(memory_format, "name", "")
+    if form.startswith("channels_last"):
+        rank = 5 if form == "channels_last_3d" else 4
+        return data.ndim == rank and bool(np.moveaxis(data, 1, -1).flags.c_contiguous)
     return bool(data.flags.c_contiguous)

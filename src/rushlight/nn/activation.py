@@ -31,7 +31,7 @@ class Threshold(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.threshold(input, self.threshold, self.value, self.inplace)  # type: ignore[no-any-return]
+        return F.threshold(input, self.threshold, self.value, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -55,7 +55,7 @@ class ReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.relu(input, self.inplace)  # type: ignore[no-any-return]
+        return F.relu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -75,7 +75,7 @@ class RReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)  # type: ignore[no-any-return]
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -105,7 +105,7 @@ class Hardtanh(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)  # type: ignore[no-any-return]
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -128,7 +128,7 @@ class Sigmoid(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.sigmoid(input)  # type: ignore[no-any-return]
+        return F.sigmoid(input)
 
 
 class Hardsigmoid(Module):
@@ -142,7 +142,7 @@ class Hardsigmoid(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.hardsigmoid(input, self.inplace)  # type: ignore[no-any-return]
+        return F.hardsigmoid(input, self.inplace)
 
 
 class Tanh(Module):
@@ -150,7 +150,7 @@ class Tanh(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.tanh(input)  # type: ignore[no-any-return]
+        return F.tanh(input)
 
 
 class SiLU(Module):
@@ -164,7 +164,7 @@ class SiLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.silu(input, self.inplace)  # type: ignore[no-any-return]
+        return F.silu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -182,7 +182,7 @@ class Mish(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.mish(input, self.inplace)  # type: ignore[no-any-return]
+        return F.mish(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -200,7 +200,7 @@ class Hardswish(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.hardswish(input, self.inplace)  # type: ignore[no-any-return]
+        return F.hardswish(input, self.inplace)
 
 
 class ELU(Module):
@@ -215,7 +215,7 @@ class ELU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.elu(input, self.alpha, self.inplace)  # type: ignore[no-any-return]
+        return F.elu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -234,7 +234,7 @@ class CELU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.celu(input, self.alpha, self.inplace)  # type: ignore[no-any-return]
+        return F.celu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -252,7 +252,7 @@ class SELU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.selu(input, self.inplace)  # type: ignore[no-any-return]
+        return F.selu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -270,7 +270,7 @@ class GLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.glu(input, self.dim)  # type: ignore[no-any-return]
+        return F.glu(input, self.dim)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -288,7 +288,7 @@ class GELU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.gelu(input, approximate=self.approximate)  # type: ignore[no-any-return]
+        return F.gelu(input, approximate=self.approximate)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -306,7 +306,7 @@ class Hardshrink(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.hardshrink(input, self.lambd)  # type: ignore[no-any-return]
+        return F.hardshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -325,7 +325,7 @@ class LeakyReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.leaky_relu(input, self.negative_slope, self.inplace)  # type: ignore[no-any-return]
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -337,7 +337,7 @@ class LogSigmoid(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.logsigmoid(input)  # type: ignore[no-any-return]
+        return F.logsigmoid(input)
 
 
 class Softplus(Module):
@@ -352,7 +352,7 @@ class Softplus(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.softplus(input, self.beta, self.threshold)  # type: ignore[no-any-return]
+        return F.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -370,7 +370,7 @@ class Softshrink(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.softshrink(input, self.lambd)  # type: ignore[no-any-return]
+        return F.softshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -401,7 +401,7 @@ class PReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.prelu(input, self.weight)  # type: ignore[no-any-return]
+        return F.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -413,7 +413,7 @@ class Softsign(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.softsign(input)  # type: ignore[no-any-return]
+        return F.softsign(input)
 
 
 class Tanhshrink(Module):
@@ -421,7 +421,7 @@ class Tanhshrink(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.tanhshrink(input)  # type: ignore[no-any-return]
+        return F.tanhshrink(input)
 
 
 class Softmin(Module):
@@ -435,7 +435,7 @@ class Softmin(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.softmin(input, self.dim, _stacklevel=5)  # type: ignore[no-any-return]
+        return F.softmin(input, self.dim, _stacklevel=5)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -459,7 +459,7 @@ class Softmax(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.softmax(input, self.dim, _stacklevel=5)  # type: ignore[no-any-return]
+        return F.softmax(input, self.dim, _stacklevel=5)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -473,7 +473,7 @@ class Softmax2d(Module):
         """Probabilities of the channels at each position."""
         if input.dim() not in (3, 4):
             raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
-        return F.softmax(input, -3, _stacklevel=5)  # type: ignore[no-any-return]
+        return F.softmax(input, -3, _stacklevel=5)
 
 
 class LogSoftmax(Module):
@@ -487,7 +487,7 @@ class LogSoftmax(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.log_softmax(input, self.dim, _stacklevel=5)  # type: ignore[no-any-return]
+        return F.log_softmax(input, self.dim, _stacklevel=5)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""

@@ -59,8 +59,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             or len(set(cutoffs)) != len(cutoffs) or any(int(c) != c for c in cutoffs)
         ):  # fmt: skip
             raise ValueError(
-                "cutoffs should be a sequence of unique, positive integers sorted in an increasing order, where each value is "
-                "between 1 and n_classes-1"
+                "cutoffs should be a sequence of unique, positive integers sorted in an increasing order, where each "
+                "value is between 1 and n_classes-1"
             )
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         self.in_features = in_features
@@ -93,10 +93,14 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             if input_.size(0) != target_.size(0):
                 raise RuntimeError("Input and target should have the same size in the batch dimension.")
             if input_.dim() != 2:
-                raise RuntimeError("1D target tensor expects 2D input tensors, but found inputs with size", input_.size())
+                raise RuntimeError(
+                    "1D target tensor expects 2D input tensors, but found inputs with size", input_.size()
+                )
         elif target_.dim() == 0:
             if input_.dim() != 1:
-                raise RuntimeError("0D target tensor expects 1D input tensors, but found inputs with size", input_.size())
+                raise RuntimeError(
+                    "0D target tensor expects 1D input tensors, but found inputs with size", input_.size()
+                )
         else:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         single = target_.dim() == 0
@@ -120,7 +124,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def _of_cluster(self, i: int, x: Tensor, relative: Any) -> Tensor:
         """Log-probabilities of the targets within cluster `i`."""
         scores = log_softmax(self.tail[i](x), 1)
-        return gather(scores, 1, wrap(relative[:, None])).squeeze(1)  # type: ignore[no-any-return]
+        return gather(scores, 1, wrap(relative[:, None])).squeeze(1)
 
     def _check_targets(self, target: Any) -> None:
         if target.size and (target.min() < 0 or target.max() >= self.n_classes):
@@ -136,8 +140,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         for i in range(self.n_clusters):
             scores = log_softmax(self.tail[i](input), 1)
             parts.append(scores + head[:, self.shortlist_size + i].unsqueeze(1))
-        return cat(parts, 1)  # type: ignore[no-any-return]
+        return cat(parts, 1)
 
     def predict(self, input: Tensor) -> Tensor:
         """The likeliest class of each row; clusters are looked at only where the head chooses them."""
-        return argmax(self.log_prob(input), 1)  # type: ignore[no-any-return]
+        return argmax(self.log_prob(input), 1)

@@ -58,7 +58,8 @@ class MultiheadAttention(Module):
     ) -> None:  # fmt: skip
         if embed_dim <= 0 or num_heads <= 0:
             raise ValueError(
-                f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} instead"
+                f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} "
+                "instead"
             )
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__()
@@ -102,8 +103,8 @@ class MultiheadAttention(Module):
             for weight in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
                 xavier_uniform_(weight)
         if self.in_proj_bias is not None:
-            constant_(self.in_proj_bias, 0.0)
-            constant_(self.out_proj.bias, 0.0)
+            for zero in (self.in_proj_bias, self.out_proj.bias):
+                constant_(zero, 0.0)  # type: ignore[arg-type]
         for bias in (self.bias_k, self.bias_v):
             if bias is not None:
                 xavier_normal_(bias)
@@ -136,10 +137,8 @@ class MultiheadAttention(Module):
             query, key, value = _lengths_first(query, key, value)
         separate: dict[str, Any] = {}
         if not self._qkv_same_embed_dim:
-            separate = {
-                "use_separate_proj_weight": True, "q_proj_weight": self.q_proj_weight, "k_proj_weight": self.k_proj_weight,
-                "v_proj_weight": self.v_proj_weight,
-            }  # fmt: skip
+            weights = {f"{name}_proj_weight": getattr(self, f"{name}_proj_weight") for name in "qkv"}
+            separate = {"use_separate_proj_weight": True, **weights}
         out, weights = multi_head_attention_forward(
             query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k,
             self.bias_v, self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias,

@@ -20,7 +20,7 @@ class PairwiseDistance(Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Distance of each pair of rows."""
-        return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)  # type: ignore[no-any-return]
+        return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
 
 
 class CosineSimilarity(Module):
@@ -35,4 +35,4 @@ class CosineSimilarity(Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Similarity along the dim."""
-        return cosine_similarity(x1, x2, self.dim, self.eps)  # type: ignore[no-any-return]
+        return cosine_similarity(x1, x2, self.dim, self.eps)

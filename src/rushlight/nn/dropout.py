@@ -35,7 +35,7 @@ class Dropout(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some elements dropped."""
-        return F.dropout(input, self.p, self.training, self.inplace)  # type: ignore[no-any-return]
+        return F.dropout(input, self.p, self.training, self.inplace)
 
 
 class Dropout1d(_DropoutNd):
@@ -43,7 +43,7 @@ class Dropout1d(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some channels dropped."""
-        return F.dropout1d(input, self.p, self.training, self.inplace)  # type: ignore[no-any-return]
+        return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_DropoutNd):
@@ -51,7 +51,7 @@ class Dropout2d(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some channels dropped."""
-        return F.dropout2d(input, self.p, self.training, self.inplace)  # type: ignore[no-any-return]
+        return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_DropoutNd):
@@ -59,7 +59,7 @@ class Dropout3d(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some channels dropped."""
-        return F.dropout3d(input, self.p, self.training, self.inplace)  # type: ignore[no-any-return]
+        return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
 class AlphaDropout(_DropoutNd):
@@ -67,7 +67,7 @@ class AlphaDropout(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some elements at selu's limit."""
-        return F.alpha_dropout(input, self.p, self.training)  # type: ignore[no-any-return]
+        return F.alpha_dropout(input, self.p, self.training)
 
 
 class FeatureAlphaDropout(_DropoutNd):
@@ -75,4 +75,4 @@ class FeatureAlphaDropout(_DropoutNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, some channels at selu's limit."""
-        return F.feature_alpha_dropout(input, self.p, self.training)  # type: ignore[no-any-return]
+        return F.feature_alpha_dropout(input, self.p, self.training)

@@ -26,7 +26,7 @@ class Flatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with dims merged."""
-        return input.flatten(self.start_dim, self.end_dim)  # type: ignore[no-any-return]
+        return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         """Dims, for `repr`."""
@@ -56,7 +56,7 @@ class Unflatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with one dim split."""
-        return input.unflatten(self.dim, self.unflattened_size)  # type: ignore[no-any-return]
+        return input.unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
         """Dims, for `repr`."""
@@ -68,4 +68,6 @@ def _check_sizes(sizes: Any) -> None:
         raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(sizes).__name__}")
     for i, n in enumerate(sizes):
         if not isinstance(n, int):
-            raise TypeError(f"unflattened_size must be tuple of ints, but found element of type {type(n).__name__} at pos {i}")
+            raise TypeError(
+                f"unflattened_size must be tuple of ints, but found element of type {type(n).__name__} at pos {i}"
+            )

@@ -74,7 +74,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """input @ weight.T + bias."""
-        return linear(input, self.weight, self.bias)  # type: ignore[no-any-return]
+        return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Sizes, for `repr`."""
@@ -122,7 +122,7 @@ class Bilinear(Module):
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """The bilinear form of both inputs."""
-        return bilinear(input1, input2, self.weight, self.bias)  # type: ignore[no-any-return]
+        return bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Sizes, for `repr`."""

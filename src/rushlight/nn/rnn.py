@@ -26,7 +26,7 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 def apply_permutation(tensor: Tensor, permutation: Tensor, dim: int = 1) -> Tensor:
     """`tensor` with its slices along `dim` in another order."""
-    return index_select(tensor, dim, permutation)  # type: ignore[no-any-return]
+    return index_select(tensor, dim, permutation)
 
 
 class RNNBase(Module):
@@ -56,8 +56,16 @@ class RNNBase(Module):
     """
 
     __constants__ = [
-        "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size",
-    ]  # fmt: skip
+        "mode",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+    ]
     __jit_unused_properties__ = ["all_weights"]
     mode: str
     _all_weights: list[list[str]]
@@ -90,8 +98,8 @@ class RNNBase(Module):
             )
         if dropout > 0 and self.num_layers == 1:  # type: ignore[operator]
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-                f"greater than 1, but got dropout={dropout} and num_layers={self.num_layers}",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={self.num_layers}",
                 stacklevel=4,
             )
         for name in ("input_size", "hidden_size"):
@@ -162,8 +170,8 @@ class RNNBase(Module):
         kind, own = input.dtype, getattr(self, self._flat_weights_names[0]).dtype
         if kind is not own and modes.state.autocast is None:
             raise ValueError(
-                f"RNN input dtype ({kind}) does not match weight dtype ({own}). Convert input: input.to({own}), or convert "
-                f"model: model.to({kind})"
+                f"RNN input dtype ({kind}) does not match weight dtype ({own}). Convert input: input.to({own}), or "
+                f"convert model: model.to({kind})"
             )
         expected = 2 if batch_sizes is not None else 3
         if input.dim() != expected:
@@ -449,7 +457,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         step = F.rnn_tanh_cell if self.nonlinearity == "tanh" else F.rnn_relu_cell
-        return step(input, self._zeros(input) if hx is None else hx, *self._weights())  # type: ignore[no-any-return]
+        return step(input, self._zeros(input) if hx is None else hx, *self._weights())
 
 
 class LSTMCell(RNNCellBase):
@@ -481,4 +489,4 @@ class GRUCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The new state from [batch, input_size] and [batch, hidden_size], zeros by default."""
         self._check(input, () if hx is None else (hx,))
-        return F.gru_cell(input, self._zeros(input) if hx is None else hx, *self._weights())  # type: ignore[no-any-return]
+        return F.gru_cell(input, self._zeros(input) if hx is None else hx, *self._weights())

@@ -30,7 +30,7 @@ def causal_mask(size: int, dtype: Any = None) -> Tensor:
     """[size, size]: 0 on and below the diagonal, -inf above."""
     kind = (get_default_dtype() if dtype is None else dtype).np
     above = np.tri(size, dtype=np.bool_).__invert__()
-    return wrap(np.where(above, kind.type(-np.inf), kind.type(0)))  # type: ignore[no-any-return]
+    return wrap(np.where(above, kind.type(-np.inf), kind.type(0)))
 
 
 def _is_causal(mask: Tensor | None, is_causal: bool | None, size: int | None) -> bool:
@@ -42,8 +42,8 @@ def _is_causal(mask: Tensor | None, is_causal: bool | None, size: int | None) ->
 
 def _steps(x: Tensor, batch_first: bool) -> int | None:
     if x.dim() == 2:
-        return x.size(0)  # type: ignore[no-any-return]
-    return x.size(1 if batch_first else 0)  # type: ignore[no-any-return]
+        return x.size(0)
+    return x.size(1 if batch_first else 0)
 
 
 def _activation(which: Activation) -> Any:
@@ -69,7 +69,7 @@ class _Block(Module):
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **place)
 
     def _hidden(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))  # type: ignore[no-any-return]
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -140,14 +140,16 @@ class TransformerEncoderLayer(_Block):
             x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
             return x + self._ff_block(self.norm2(x))
         x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal))
-        return self.norm2(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm2(x + self._ff_block(x))
 
     def _sa_block(self, x: Tensor, mask: Any, padding: Any, is_causal: bool = False) -> Tensor:
-        x = self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False, is_causal=is_causal)[0]
-        return self.dropout1(x)  # type: ignore[no-any-return]
+        x = self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False, is_causal=is_causal)[
+            0
+        ]
+        return self.dropout1(x)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout2(self._hidden(x))  # type: ignore[no-any-return]
+        return self.dropout2(self._hidden(x))
 
 
 def _known_activation(function: Any) -> int:
@@ -183,9 +185,16 @@ class TransformerDecoderLayer(_Block):
         self.activation = _activation(activation)
 
     def forward(
-        self, tgt: Tensor, memory: Tensor, tgt_mask: Any = None, memory_mask: Any = None, tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None, tgt_is_causal: bool = False, memory_is_causal: bool = False,
-    ) -> Tensor:  # fmt: skip
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
         """The layer's output for `tgt` and the encoder's output `memory`; masks as in `MultiheadAttention`."""
         x = tgt
         own = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
@@ -196,20 +205,22 @@ class TransformerDecoderLayer(_Block):
             return x + self._ff_block(self.norm3(x))
         x = self.norm1(x + self._sa_block(x, *own))
         x = self.norm2(x + self._mha_block(x, memory, *cross))
-        return self.norm3(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm3(x + self._ff_block(x))
 
     def _sa_block(self, x: Tensor, mask: Any, padding: Any, is_causal: bool = False) -> Tensor:
-        x = self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, is_causal=is_causal, need_weights=False)[0]
-        return self.dropout1(x)  # type: ignore[no-any-return]
+        x = self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, is_causal=is_causal, need_weights=False)[
+            0
+        ]
+        return self.dropout1(x)
 
     def _mha_block(self, x: Tensor, memory: Tensor, mask: Any, padding: Any, is_causal: bool = False) -> Tensor:
         x = self.multihead_attn(
             x, memory, memory, attn_mask=mask, key_padding_mask=padding, is_causal=is_causal, need_weights=False
         )[0]
-        return self.dropout2(x)  # type: ignore[no-any-return]
+        return self.dropout2(x)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout3(self._hidden(x))  # type: ignore[no-any-return]
+        return self.dropout3(self._hidden(x))
 
 
 class TransformerEncoder(Module):
@@ -268,7 +279,7 @@ class TransformerEncoder(Module):
             out = layer(out, src_mask=mask, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
         if used is not None:
             out = out * wrap(used[..., None].astype(kind))
-        return out if self.norm is None else self.norm(out)  # type: ignore[no-any-return]
+        return out if self.norm is None else self.norm(out)
 
     def _used_steps(self, src: Tensor, padding: Any) -> Any:
         """[batch, steps] of bool where PyTorch would leave padding out, else None."""
@@ -314,18 +325,31 @@ class TransformerDecoder(Module):
         self.norm = norm
 
     def forward(
-        self, tgt: Tensor, memory: Tensor, tgt_mask: Any = None, memory_mask: Any = None, tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None, tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
-    ) -> Tensor:  # fmt: skip
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
         """The output for `tgt` and the encoder's output `memory`."""
         attention = getattr(self.layers[0], "self_attn", None)
         causal = _is_causal(tgt_mask, tgt_is_causal, _steps(tgt, bool(getattr(attention, "batch_first", False))))
         out = tgt
         for layer in self.layers:
             out = layer(
-                out, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=causal, memory_is_causal=memory_is_causal,
-            )  # fmt: skip
+                out,
+                memory,
+                tgt_mask=tgt_mask,
+                memory_mask=memory_mask,
+                tgt_key_padding_mask=tgt_key_padding_mask,
+                memory_key_padding_mask=memory_key_padding_mask,
+                tgt_is_causal=causal,
+                memory_is_causal=memory_is_causal,
+            )
         return out if self.norm is None else self.norm(out)
 
 
@@ -383,13 +407,17 @@ class Transformer(Module):
             raise RuntimeError("the batch number of src and tgt must be equal")
         if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
-        memory = self.encoder(
-            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
+        return self.decoder(
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
         )
-        return self.decoder(  # type: ignore[no-any-return]
-            tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-            memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=tgt_is_causal, memory_is_causal=memory_is_causal,
-        )  # fmt: skip
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:

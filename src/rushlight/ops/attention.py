@@ -37,11 +37,16 @@ def _attention_grad(
     out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
 ) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
     """The kernel, in float32 for half precision."""
+    wide = _wide(g, q, k, v, mask, drop, out) if q.dtype.itemsize == 2 else (g, q, k, v, mask, drop, out)
+    grads = kernel.backward(*wide, total=total, kept=kept, scale=scale, causal=causal, mask_needs=mask_needs)
     if q.dtype.itemsize > 2:
-        return kernel.backward(g, q, k, v, mask, drop, out, total, kept, scale, causal, mask_needs)
-    wide = [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in (g, q, k, v, mask, drop, out)]
-    grads = kernel.backward(*wide, total, kept, scale, causal, mask_needs)
+        return grads
     return tuple(None if x is None else x.astype(q.dtype) for x in grads)  # type: ignore[return-value]
+
+
+def _wide(*arrays: Any) -> Any:
+    """Arrays in float32; masks stay."""
+    return [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in arrays]
 
 
 @composite(fast=_attention_grad)
@@ -82,10 +87,6 @@ def attention(
     A boolean mask is true where attention is allowed. A row that is masked whole gives zeros. The second and third
     results are the kernel's own, for the backward pass.
     """
-    if q.dtype.itemsize > 2:
-        return kernel.forward(q, k, v, mask, drop, scale, causal)
-    wide = [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in (q, k, v, mask, drop)]
-    out, total, kept = kernel.forward(*wide, scale, causal)
-    return out.astype(q.dtype), total, kept
-
-
+    wide = _wide(q, k, v, mask, drop) if q.dtype.itemsize == 2 else (q, k, v, mask, drop)
+    out, total, kept = kernel.forward(*wide, scale=scale, causal=causal)
+    return out.astype(q.dtype, copy=False), total, kept

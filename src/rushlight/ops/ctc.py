@@ -20,7 +20,14 @@ def _spec(
 
 
 def _grad(
-    g: Any, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, out: Any, blank: int, zero_infinity: bool
+    g: Any,
+    log_probs: Any,
+    targets: Any,
+    input_lengths: Any,
+    target_lengths: Any,
+    out: Any,
+    blank: int,
+    zero_infinity: bool,
 ) -> Any:
     return ctc_loss_grad(g[0], log_probs, targets, input_lengths, target_lengths, *out[1:], blank, zero_infinity)
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,9 @@ def _linear_form(op_name: str, node_name: str) -> Composite:
         return out if len(shape) == 2 else reshape(out, (*shape[:-1], spec_of(weight).shape[0]))
 
     body.__name__ = op_name
-    body.__doc__ = """x @ weight.T + bias over the last dim of x; the bias comes first, as its gradient does in PyTorch."""
+    body.__doc__ = (
+        """x @ weight.T + bias over the last dim of x; the bias comes first, as its gradient does in PyTorch."""
+    )
     made: Composite = composite(joint=_affine_grads, fast=_affine, name=node_name)(body)
     return made
 
@@ -85,7 +86,7 @@ linear_batched_plain = _linear_form("linear_batched_plain", "UnsafeViewBackward0
 linear_vector_plain = _linear_form("linear_vector_plain", "SqueezeBackward4")
 
 
-def linear_form(ndim: int, has_bias: bool) -> Callable[..., Any]:
+def linear_form(ndim: int, has_bias: bool) -> Composite:
     """The linear op for an input of `ndim` dims."""
     if ndim == 2:
         return linear_matrix if has_bias else linear_matrix_plain

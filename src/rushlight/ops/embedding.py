@@ -140,9 +140,7 @@ def _bag_grads(
 ) -> tuple[Any, ...]:  # fmt: skip
     weight_grad = scale_grad = None
     if needs[0]:
-        weight_grad = bag_weight_grad(
-            g, index, offsets, scale, weight_spec.shape[0], mean, padding_idx, scale_by_count
-        )
+        weight_grad = bag_weight_grad(g, index, offsets, scale, weight_spec.shape[0], mean, padding_idx, scale_by_count)
     if scale is not None and needs[3]:
         scale_grad = bag_scale_grad(g, weight, index, offsets, padding_idx)
     return weight_grad, None, None, scale_grad
@@ -172,7 +170,9 @@ def _sum_bags(rows: Any, offsets: Any) -> Any:
     return out
 
 
-@opaque(spec=lambda g, index, offsets, scale, rows, mean, padding_idx, scale_by_count: Spec((rows, g.shape[1]), g.dtype))
+@opaque(
+    spec=lambda g, index, offsets, scale, rows, mean, padding_idx, scale_by_count: Spec((rows, g.shape[1]), g.dtype)
+)
 def bag_weight_grad(
     xp: Any, g: Array, index: Array, offsets: Array, scale: Array | None,
     rows: int, mean: bool, padding_idx: int, scale_by_count: bool,
@@ -199,11 +199,12 @@ def _bag_max_grad(g: Any, weight_spec: Spec, index: Any, out: Any) -> Any:
 
 @opaque(
     spec=lambda weight, index, offsets, padding_idx: (
-        Spec((offsets.shape[0], weight.shape[1]), weight.dtype), Spec((offsets.shape[0], weight.shape[1]), np.dtype(np.int64)),
+        Spec((offsets.shape[0], weight.shape[1]), weight.dtype),
+        Spec((offsets.shape[0], weight.shape[1]), np.dtype(np.int64)),
     ),
     grad=(_bag_max_grad, None, None),
     name="EmbeddingBagBackward0",
-)  # fmt: skip
+)
 def embedding_bag_max(
     xp: Any, weight: Array, index: Array, offsets: Array, padding_idx: int = -1
 ) -> tuple[Array, Array]:

@@ -339,19 +339,19 @@ def zeros_as(xp: Any, x: Array) -> Array:
 @elementwise(grad=lambda g: conj(g))
 def conj(xp: Any, x: Array) -> Array:
     """Complex conjugate."""
-    return xp.conjugate(x)
+    return xp.conjugate(x) if x.dtype.kind == "c" else x.copy()
 
 
 @opaque(spec=lambda x, dims: x, grad=lambda g, dims: flip(g, dims))
 def flip(xp: Any, x: Array, dims: Ints = ()) -> Array:
     """Order reversed along each of `dims`."""
-    return np.ascontiguousarray(np.flip(x, dims)) if dims else x.copy()
+    return np.flip(x, dims).copy("C" if 0 in x.strides else "K") if dims else x.copy()
 
 
 @opaque(spec=lambda x, shifts, dims: x, grad=lambda g, shifts, dims: roll(g, tuple(-s for s in shifts), dims))
 def roll(xp: Any, x: Array, shifts: Ints, dims: Any = None) -> Array:
     """Elements moved by `shifts` along `dims`, those pushed out re-entering at the other end."""
-    return np.roll(x, shifts if dims else shifts[0], dims or None)
+    return np.roll(np.ascontiguousarray(x), shifts if dims else shifts[0], dims or None).reshape(x.shape)
 
 
 def _tril_spec(x: Spec, diagonal: int = 0) -> Spec:
@@ -508,8 +508,13 @@ def _raw_buffer(root: Any) -> Any:
 
 def storage_array(x: Any) -> Any:
     """The array that owns the memory `x` shows."""
-    while isinstance(x.base, np.ndarray):
-        x = x.base
+    while x.base is not None:
+        owner = x.base.obj if type(x.base) is memoryview else x.base
+        if not isinstance(owner, np.ndarray):  # what `stride_tricks` puts between a view and its array
+            owner = getattr(owner, "base", None)
+        if not isinstance(owner, np.ndarray):
+            break
+        x = owner
     return x
 
 

@@ -77,9 +77,7 @@ def huber_loss(x: Array, y: Array, reduction: str = "mean", bound: float = 1.0) 
 # Probabilities
 
 
-def _bce_grads(
-    g: Any, x: Any, y: Any, weight: Any, reduction: str, needs: tuple[bool, ...]
-) -> tuple[Any, Any, None]:
+def _bce_grads(g: Any, x: Any, y: Any, weight: Any, reduction: str, needs: tuple[bool, ...]) -> tuple[Any, Any, None]:
     share_ = share(g, reduction, spec_of(x))
     if weight is not None:
         share_ = share_ * weight
@@ -194,7 +192,11 @@ def cross_entropy2d(
 
 @opaque(
     spec=lambda g, target, weight, shape, ignore_index, reduction: Spec(shape, g.dtype),
-    grad=(lambda g, target, weight, ignore_index, reduction: nll_loss(g, target, weight, ignore_index, reduction), None, None),
+    grad=(
+        lambda g, target, weight, ignore_index, reduction: nll_loss(g, target, weight, ignore_index, reduction),
+        None,
+        None,
+    ),
 )
 def nll_loss_grad(
     xp: Any, g: Array, target: Array, weight: Array | None = None, shape: tuple[int, ...] = (),

@@ -92,5 +92,3 @@ def multilabel_margin_loss(x: Array, target: Array, reduction: str = "mean") -> 
     """Mean over pairs of a label and another class of max(0, 1 - (x[label] - x[class])), for rows x."""
     z, pairs = _pairs(x, target)
     return reduced(sum(z * pairs, (1, 2)) / spec_of(x).shape[1], reduction)
-
-

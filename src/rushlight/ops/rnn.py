@@ -1,8 +1,9 @@
 """Recurrent layers, one op per layer and direction over the whole sequence.
 
 `sizes` are the batch sizes of the steps (equal for a dense batch, falling for packed sequences); the input is
-[steps, batch, features], or the rows of packed sequences, step after step. Forward and backward run as one kernel each. A gradient that is differentiated again runs the
-backward recurrence as ops instead, from the layer's operands alone.
+[steps, batch, features], or the rows of packed sequences, step after step. Forward and backward run as one kernel
+each. A gradient that is differentiated again runs the backward recurrence as ops instead, from the layer's operands
+alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _half(x: Any) -> bool:
     return bool(x.dtype.itemsize == 2)
 
 
-def _wide(*arrays: Any) -> list[Any]:
+def _wide(*arrays: Any) -> Any:
     return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
 
 
@@ -127,7 +128,9 @@ def rnn_layer(
     sizes: Sizes, reverse: bool, use_relu: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """h = tanh(w_ih @ x + b_ih + w_hh @ h + b_hh) over all steps: every state, and the last of each sequence."""
-    out, h = kernel.rnn_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
+    out, h = kernel.rnn_forward(
+        *_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes=sizes, reverse=reverse, relu=use_relu
+    )
     return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False)
 
 
@@ -136,7 +139,7 @@ def _rnn_grad_kernel(
     sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
     wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
-    grads = kernel.rnn_backward(*wide, sizes, reverse, use_relu, needs)
+    grads = kernel.rnn_backward(*wide, sizes=sizes, reverse=reverse, relu=use_relu, needs=needs)
     return _narrowed(grads, x)
 
 
@@ -178,8 +181,12 @@ def _lstm_spec(
 ) -> tuple[Spec, ...]:  # fmt: skip
     rows, size = sum_of(sizes), c0.shape[1]
     return (
-        Spec((*x.shape[:-1], h0.shape[1]), x.dtype), h0, c0, Spec((4 * size * rows,), x.dtype), Spec((size * rows,), x.dtype),
-    )  # fmt: skip
+        Spec((*x.shape[:-1], h0.shape[1]), x.dtype),
+        h0,
+        c0,
+        Spec((4 * size * rows,), x.dtype),
+        Spec((size * rows,), x.dtype),
+    )
 
 
 def _lstm_grads(
@@ -201,7 +208,7 @@ def lstm_layer(
     Gives every output, the last output and cell of each sequence, and for the backward pass gates and cells.
     S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", 1997; the projection `w_hr` is H. Sak et al.'s, 2014.
     """
-    got = kernel.lstm_forward(*_wide(_flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
+    got = kernel.lstm_forward(*_wide(_flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes=sizes, reverse=reverse)
     out, h, c = (o.astype(x.dtype, copy=False) for o in got[:3])
     return out.reshape(*x.shape[:-1], out.shape[-1]), h, c, got[3], got[4]
 
@@ -211,7 +218,9 @@ def _lstm_grad_kernel(
     out: Any, gates: Any, cells: Any, sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
     wide = _wide(g_out, g_h, g_c, x, h0, c0, w_ih, w_hh, w_hr, out)
-    return _narrowed(kernel.lstm_backward(*wide, gates, cells, sizes, reverse, needs), x)
+    return _narrowed(
+        kernel.lstm_backward(*wide, gates=gates, cells=cells, sizes=sizes, reverse=reverse, needs=needs), x
+    )
 
 
 def _lstm_steps(steps: _Recurrence, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -298,7 +307,7 @@ def gru_layer(
     K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014, with the reset gate applied
     after the product.
     """
-    out, h, gates = kernel.gru_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+    out, h, gates = kernel.gru_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes=sizes, reverse=reverse)
     return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False), gates
 
 
@@ -307,7 +316,7 @@ def _gru_grad_kernel(
     sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
     wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
-    return _narrowed(kernel.gru_backward(*wide, gates, sizes, reverse, needs), x)
+    return _narrowed(kernel.gru_backward(*wide, gates=gates, sizes=sizes, reverse=reverse, needs=needs), x)
 
 
 @composite(fast=_gru_grad_kernel)
@@ -338,5 +347,3 @@ def gru_layer_grad(
         dh = steps.put(dh, d * z + mm(hidden, w_hh), n)
     g_inputs, g_hidden = steps.gather(input_grads[::-1]), steps.gather(hidden_grads[::-1])
     return _gradients_of_products(g_inputs, g_hidden, x, steps.gather([k[4] for k in kept]), w_ih, dh, needs)
-
-

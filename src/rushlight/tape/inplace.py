@@ -36,30 +36,36 @@ def check_writable(t: Any) -> None:
             InplaceError("a leaf Variable that requires grad is being used in an in-place operation."),
             fix="change it inside `with torch.no_grad():`, or work on a copy: t.clone()",
         )
-    if t._view is not None and isinstance(root_of(t)._node, AccumulateGrad):
-        if _has_untracked(t):
-            raise no_grad_view_error()
+    base = None if t._view is None else root_of(t)._node
+    if base is None:
+        return
+    check_view(t)
+    if isinstance(base, AccumulateGrad):
         raise explain(
             InplaceError("a view of a leaf Variable that requires grad is being used in an in-place operation."),
             fix="change it inside `with torch.no_grad():`, or work on a copy: t.clone()",
         )
 
 
-def no_grad_view_error() -> RuntimeError:
-    return InplaceError(
-        "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
-        "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
-        "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if "
-        "you want the inplace to be tracked)."
-    )
-
-
-def _has_untracked(t: Any) -> bool:
-    while t._view is not None:
-        if t._view[1] is None:
-            return True
-        t = t._view[0]
-    return False
+def check_view(t: Any) -> None:
+    """Raise where a change of view `t` cannot be recorded: it was taken under no_grad, or is one of several."""
+    view = t
+    while view._view is not None:
+        if view._view[1] is None:
+            raise InplaceError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
+                "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
+                "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "outside (if you want the inplace to be tracked)."
+            )
+        if view._view[3] is not None:
+            node = t._node
+            made = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
+            if node is not None:
+                number = node.index if isinstance(node, Port) else 0
+                made = f"Output {number} of {short_name(node)} is a view and is being modified inplace."
+            raise several_views_error(made)
+        view = view._view[0]
 
 
 def root_of(t: Any) -> Any:
@@ -115,6 +121,8 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
     check_castable(out.dtype, x.dtype)
     node = None
     if state.grad and op.differentiable and not state.inference and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
+        if t._view is not None:
+            check_view(t)
         kept = raw
         if op.keeps_input and op.keeps_input[0] and raw[0] is x:
             kept = (x.copy() if type(x) is ndarray else x, *raw[1:])
@@ -149,11 +157,12 @@ def set_history(t: Any, node: Node, out: Any) -> None:
         saved = node.saved or ()
         node.saved = (*saved[:slot], t._data, *saved[slot + 1 :])
     _finish_saving(node, t)
+    t._counter[2:] = (short_name(node),)
     if t._view is None:
+        if t._node is not None and t._node.hooks is not None and t._node.hooks.retain is not None:
+            hooks_of(node).retain, t._node.hooks.retain = t._node.hooks.retain, None
         t._node = node
         return
-    if _has_untracked(t):
-        raise no_grad_view_error()
     root, chain = root_of(t), chain_of(t)
     root._node = CopySlices(root._node, node, chain)
     _mark_stale(t)

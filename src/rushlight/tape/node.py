@@ -35,6 +35,7 @@ class Node:
     op: ClassVar[Any] = None
     pairs: ClassVar[Any] = ()
     ordinary: ClassVar[bool] = True
+    keeps_tensors: ClassVar[bool] = True
     fills_missing: Any = True
 
     edges: tuple[Any, ...]
@@ -149,7 +150,7 @@ class Node:
 
     def release(self) -> None:
         """Forget the kept values."""
-        if self.versions:
+        if self.keeps_tensors:
             self.saved = None
 
 
@@ -232,7 +233,9 @@ def node_class(op: Op, name: str = "") -> type[Node]:
     found = _NODES.get((op, name))
     if found is None:
         pairs = tuple((f.fn if f else None, slots) for f, slots in zip(op.grads, op.formula_slots, strict=True))
-        found = type(name, (Node,), {"__slots__": (), "op": op, "pairs": pairs, **_specialised(op, pairs)})
+        keeps = any(kind in ("input", "out") for kind, _ in op.saved_plan)
+        body = {"__slots__": (), "op": op, "pairs": pairs, "keeps_tensors": keeps, **_specialised(op, pairs)}
+        found = type(name, (Node,), body)
         _NODES[op, name] = found
     return found
 
@@ -300,6 +303,10 @@ class CopySlices(Node):
 
     def pull_graph(self, g: Any) -> Sequence[Any]:
         return self._split(g, lambda t: t.clone(), self.fn.pull_graph, lambda t, v: t.zero_() if v is None else t.copy_(v))
+
+    def name(self) -> str:
+        """PyTorch's name of it."""
+        return "torch::autograd::CopySlices"
 
     def check(self) -> None:
         self.fn.check()
@@ -393,21 +400,32 @@ def overwritten_error(node: Node, slot: int, version: list[Any], kept: int) -> R
     """The error for a kept value that was changed in place, naming both lines."""
     value = node.saved[slot] if node.saved else None
     kind, key = node.op.saved_plan[slot]
-    what = "output 0 of " + node.name() + "," if kind == "out" else ""
-    source = f"{_type_name(value)} {list(getattr(value, 'shape', []))}"
+    source = node if kind == "out" else None if key == node.op.variadic else node.edges[key]
+    operand = "its result" if kind == "out" else f"operand '{node.op.inputs[key]}'"
+    return changed_error(value, source, version, kept, f"{node.op.name} kept {operand} at {place(node.where)}")
+
+
+def changed_error(value: Any, source: Any, version: list[Any], expected: int, kept: str) -> RuntimeError:
+    """The error for `value`, the result of node `source`, that was changed in place after version `expected`."""
+    name = version[2] if len(version) > 2 else "" if source is None or type(source) is AccumulateGrad else short_name(source)
     text = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{source}]{', which is ' + what if what else ''} is at version {version[0]}; expected version {kept} instead. "
-        "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True)."
+        f"[{_type_name(value)} {list(getattr(value, 'shape', []))}]{f', which is output 0 of {name},' if name else ''} is at "
+        f"version {version[0]}; expected version {expected} instead. Hint: enable anomaly detection to find the operation "
+        "that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
-    operand = "its result" if kind == "out" else f"operand '{node.op.inputs[key]}'"
     return explain(
         InplaceError(text),
-        kept=f"{node.op.name} kept {operand} at {place(node.where)}",
+        kept=kept,
         changed=f"in place at {place(version[1] if len(version) > 1 else None)}",
         fix="use the out-of-place form there, or .clone() the tensor before changing it",
     )
+
+
+def short_name(node: Any) -> str:
+    """The name of a node as PyTorch's error messages give it: `Exp` for `ExpBackward0`."""
+    name: str = (node.node if isinstance(node, Port) else node).name()
+    return name.partition("Backward")[0] or name
 
 
 _TYPE_NAMES = {

@@ -345,5 +345,3 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     chosen = record(argmax, (soft.detach(),), {"dim": dim % max(soft.dim(), 1), "keepdim": True})
     one_hot = record(scatter_fill, (zeros, chosen), {"dim": dim % max(soft.dim(), 1), "value": 1.0})
     return one_hot - soft.detach() + soft
-
-

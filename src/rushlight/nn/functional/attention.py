@@ -84,8 +84,8 @@ def _check_attention(query: Any, key: Any, value: Any, mask: Any, is_causal: boo
     if kinds[0] != kinds[1] or kinds[0] != kinds[2]:
         q, k, v = (CPP_NAMES[d.name] for d in kinds)
         raise DTypeError(
-            f"Expected query, key, and value to have the same dtype, but got query.dtype: {q} key.dtype: {k} and value.dtype: "
-            f"{v} instead."
+            f"Expected query, key, and value to have the same dtype, but got query.dtype: {q} key.dtype: {k} and "
+            f"value.dtype: {v} instead."
         )
     dims = [len(x._data.shape) for x in (query, key, value)]
     if min(dims) < 2:
@@ -100,7 +100,9 @@ def _check_attention(query: Any, key: Any, value: Any, mask: Any, is_causal: boo
                 f"{CPP_NAMES[mask._data.dtype.name]} and  query.dtype: {CPP_NAMES[kinds[0].name]} instead."
             )
         if is_causal:
-            raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+            raise RuntimeError(
+                "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+            )
     if kinds[0].kind not in "fV":
         raise DTypeError("expected scalar type Float but found Long")
     if not 0.0 <= dropout_p <= 1.0:
@@ -182,13 +184,13 @@ def _check_head_shapes(query: Any, key: Any, value: Any, padding: Any, mask: Any
     what, other = ("For batched (3-D)", "3-D") if batched else ("For unbatched (2-D)", "2-D")
     if key.dim() != ndim or value.dim() != ndim:
         raise AssertionError(
-            f"{what} `query`, expected `key` and `value` to be {other} but found {key.dim()}-D and {value.dim()}-D tensors "
-            "respectively"
+            f"{what} `query`, expected `key` and `value` to be {other} but found {key.dim()}-D and {value.dim()}-D "
+            "tensors respectively"
         )
     if padding is not None and padding.dim() != ndim - 1:
         raise AssertionError(
-            f"{what} `query`, expected `key_padding_mask` to be `None` or {ndim - 1}-D but found {padding.dim()}-D tensor "
-            "instead"
+            f"{what} `query`, expected `key_padding_mask` to be `None` or {ndim - 1}-D but found {padding.dim()}-D "
+            "tensor instead"
         )
     if mask is not None and mask.dim() not in (2, 3):
         raise AssertionError(
@@ -205,7 +207,7 @@ def _projected(query: Any, key: Any, value: Any, weight: Any, bias: Any) -> tupl
     """Queries, keys and values from one weight, with one product where they have the same source."""
     size = query._data.shape[-1]
     if key is value and query is key:
-        return tuple(chunk(linear(query, weight, bias), 3, -1))  # type: ignore[return-value]
+        return tuple(chunk(linear(query, weight, bias), 3, -1))
     if key is value:
         w_q, w_kv = weight.split([size, size * 2])
         b_q, b_kv = (None, None) if bias is None else bias.split([size, size * 2])
@@ -300,14 +302,22 @@ def multi_head_attention_forward(
         k, v = (cat([x, expand(c, (1, batch, size))]) for x, c in ((k, bias_k), (v, bias_v)))
         attn_mask, key_padding_mask = _longer(attn_mask), _longer(key_padding_mask)
     q = _by_head(q, tgt, batch, num_heads)
-    k = _by_head(k, k.shape[0], batch, num_heads) if static_k is None else _static("k", static_k, batch, num_heads, size)
-    v = _by_head(v, v.shape[0], batch, num_heads) if static_v is None else _static("v", static_v, batch, num_heads, size)
+    k = (
+        _by_head(k, k.shape[0], batch, num_heads)
+        if static_k is None
+        else _static("k", static_k, batch, num_heads, size)
+    )
+    v = (
+        _by_head(v, v.shape[0], batch, num_heads)
+        if static_v is None
+        else _static("v", static_v, batch, num_heads, size)
+    )
     if add_zero_attn:
         k, v = _with_zero_key(k), _with_zero_key(v)
         attn_mask, key_padding_mask = _longer(attn_mask), _longer(key_padding_mask)
     attn_mask = _merged(attn_mask, key_padding_mask, batch, num_heads, k.shape[1])
     p = dropout_p if training else 0.0
-    shape = (tgt, batch, size, num_heads)
+    shape = (tgt, batch, num_heads)
     out, weights_out = (
         _weighted_heads(q, k, v, attn_mask, p, shape, average_attn_weights)
         if need_weights
@@ -351,7 +361,9 @@ def _merged(mask: Any, padding: Any, batch: int, heads: int, src: int) -> Any:
     if tuple(padding.shape) != (batch, src):
         which = 1 if padding.shape[0] == batch else 0
         expected = (batch, src)[which]
-        raise AssertionError(f"Expected key_padded_mask.shape[{which}] to be {expected}, but got {padding.shape[which]}")
+        raise AssertionError(
+            f"Expected key_padded_mask.shape[{which}] to be {expected}, but got {padding.shape[which]}"
+        )
     padding = reshape(expand(reshape(padding, (batch, 1, 1, src)), (batch, heads, 1, src)), (batch * heads, 1, src))
     return padding if mask is None else A.add(mask, padding)
 
@@ -360,7 +372,7 @@ def _weighted_heads(
     q: Any, k: Any, v: Any, mask: Any, p: float, shape: tuple[int, ...], average: bool
 ) -> tuple[Any, Any]:
     """Rows of all heads' outputs, and their weights."""
-    tgt, batch, size, heads = shape
+    tgt, batch, heads = shape
     q = A.mul(q, math.sqrt(1.0 / q.shape[-1]))
     keys = transpose(k, -2, -1)
     scores = bmm(q, keys) if mask is None else baddbmm(expand(mask, (batch * heads, tgt, k.shape[1])), q, keys)
@@ -374,7 +386,7 @@ def _weighted_heads(
 
 def _heads(q: Any, k: Any, v: Any, mask: Any, p: float, is_causal: bool, shape: tuple[int, ...]) -> Any:
     """Rows of all heads' outputs."""
-    tgt, batch, size, heads = shape
+    tgt, batch, heads = shape
     if mask is not None:
         if mask.shape[0] == 1 and mask.dim() == 3:
             mask = mask.unsqueeze(0)

@@ -33,7 +33,9 @@ def _check_labels(target: Any) -> None:
             DTypeError(f"expected target dtype to be Long or Byte, but got {KERNEL_NAMES[kind.name]}"),
             expected="class labels of dtype int64",
             received=target.dtype,
-            fix="target.long(), or class probabilities of the shape of the scores" if kind.kind == "f" else "target.long()",
+            fix="target.long(), or class probabilities of the shape of the scores"
+            if kind.kind == "f"
+            else "target.long()",
         )
 
 
@@ -42,15 +44,17 @@ def _check_weight(input: Any, weight: Any, classes: int) -> None:
     if w.shape != (classes,):
         raise explain(
             ShapeError(
-                f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
-                f"shape: {list(w.shape)}"
+                f"weight tensor should be defined either for all {classes} classes or no classes but got weight "
+                f"tensor of shape: {list(w.shape)}"
             ),
             expected=(classes,),
             received=tuple(w.shape),
         )
     if w.dtype != x.dtype:
         names = [KERNEL_NAMES[d.name] for d in (x.dtype, w.dtype)]
-        raise explain(DTypeError(f"expected scalar type {names[0]} but found {names[1]}"), fix=f"weight.to({input.dtype})")
+        raise explain(
+            DTypeError(f"expected scalar type {names[0]} but found {names[1]}"), fix=f"weight.to({input.dtype})"
+        )
 
 
 def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
@@ -76,7 +80,9 @@ def _check_shapes(x: tuple[int, ...], y: tuple[int, ...]) -> None:
         return
     if len(x) == 4 and len(y) != 3:
         raise explain(
-            ShapeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(y)}"),
+            ShapeError(
+                f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(y)}"
+            ),
             **rows,
         )
     if len(x) == 4 and (x[2:] != y[1:]):
@@ -202,7 +208,8 @@ def _of_probabilities(
     if target._data.dtype.kind not in "fV":
         raise explain(
             DTypeError(
-                f"Expected floating point type for target with class probabilities, got {KERNEL_NAMES[target._data.dtype.name]}"
+                "Expected floating point type for target with class probabilities, got "
+                f"{KERNEL_NAMES[target._data.dtype.name]}"
             ),
             expected=f"probabilities of shape {list(x.shape)}, or int64 labels of shape {[*x.shape[:1], *x.shape[2:]]}",
             received=f"target {list(x.shape)} of {target.dtype}",
@@ -214,8 +221,8 @@ def _of_probabilities(
     classes = x.shape[dim] if x.ndim else 1
     if weight is not None and weight._data.shape != (classes,):
         raise ShapeError(
-            f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but got weight "
-            f"tensor of shape: {list(weight._data.shape)}"
+            f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but got "
+            f"weight tensor of shape: {list(weight._data.shape)}"
         )
     scores = log_softmax(input, dim)
     if label_smoothing:
@@ -229,9 +236,7 @@ def _of_probabilities(
     return total if reduction == "sum" else total / max(x.size // max(classes, 1), 1)
 
 
-def _smoothed(
-    input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
-) -> Any:
+def _smoothed(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float) -> Any:
     """Cross-entropy from labels, part of which counts for all classes."""
     _check_smoothing(label_smoothing)
     x = input._data
@@ -264,9 +269,17 @@ def _label_weights(labels: Any, weight: Any, ignored: Any, ignore_index: int) ->
 
 
 def linear_cross_entropy(
-    input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None, weight: Any = None, reduction: str = "mean",
-    ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None,
-) -> Any:  # fmt: skip
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any = None,
+    weight: Any = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Any:
     """cross_entropy of a linear layer's scores.
 
     Parameters
@@ -312,8 +325,8 @@ def multi_margin_loss(
     n, classes = rows._data.shape
     if tuple(labels._data.shape) != (n,):
         raise ShapeError(
-            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples (batch size). "
-            f"Expected target size [{n}], but got {list(target._data.shape)}. Input has shape {list(shape)}."
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples (batch "
+            f"size). Expected target size [{n}], but got {list(target._data.shape)}. Input has shape {list(shape)}."
         )
     if weight is not None and weight._data.shape != (classes,):
         raise ShapeError(f"inconsistent weight size, expected {classes} but got {list(weight._data.shape)}")
@@ -418,8 +431,8 @@ def _padded(targets: Any, lengths: Any, blank: int, single: bool) -> Any:
         total = int(lengths.sum())
         if y.shape[0] != total:
             raise ShapeError(
-                f"Expected tensor to have size {total} at dimension 0, but got size {y.shape[0]} for argument #2 'targets' "
-                "(while checking arguments for ctc_loss_allocate_outputs)"
+                f"Expected tensor to have size {total} at dimension 0, but got size {y.shape[0]} for argument #2 "
+                "'targets' (while checking arguments for ctc_loss_allocate_outputs)"
             )
         out = np.full((lengths.size, longest), blank, np.int64)
         out[np.arange(longest)[None, :] < lengths[:, None]] = y
@@ -427,10 +440,8 @@ def _padded(targets: Any, lengths: Any, blank: int, single: bool) -> Any:
     y = y.reshape(1, -1) if y.ndim == 1 else y
     if y.shape[1] < longest:
         raise ShapeError(
-            f"Expected tensor to have size at least {longest} at dimension 1, but got size {y.shape[1]} for argument #2 "
-            "'targets' (while checking arguments for ctc_loss_allocate_outputs)"
+            f"Expected tensor to have size at least {longest} at dimension 1, but got size {y.shape[1]} for argument "
+            "#2 'targets' (while checking arguments for ctc_loss_allocate_outputs)"
         )
     y = y[:, :longest]
     return np.where(np.arange(longest)[None, :] < lengths[:, None], y, blank)
-
-

@@ -93,8 +93,8 @@ def _plus_bias(out: Any, bias: Any) -> Any:
         rows = (int(out._data.size // max(want[-1], 1)), want[-1])
         raise explain(
             ShapeError(
-                f"The expanded size of the tensor ({want[-1]}) must match the existing size ({have[-1]}) at non-singleton "
-                f"dimension {len(rows) - 1}.  Target sizes: {list(rows)}.  Tensor sizes: {list(have)}"
+                f"The expanded size of the tensor ({want[-1]}) must match the existing size ({have[-1]}) at "
+                f"non-singleton dimension {len(rows) - 1}.  Target sizes: {list(rows)}.  Tensor sizes: {list(have)}"
             ),
             expected=f"bias [{want[-1]}]",
             received=f"bias {list(have)}",
@@ -118,7 +118,8 @@ def _check_linear_dtypes(x: Any, w: Any, bias: Any) -> None:
     if bias is not None and bias._data.dtype != x:
         names = [KERNEL_NAMES[d.name] for d in (x, bias._data.dtype)]
         raise explain(
-            DTypeError(f"self and mat2 must have the same dtype, but got {names[1]} and {names[0]}"), received=bias.dtype
+            DTypeError(f"self and mat2 must have the same dtype, but got {names[1]} and {names[0]}"),
+            received=bias.dtype,
         )
 
 
@@ -171,9 +172,8 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
             )
     if bias is not None and tuple(bias._data.shape) != w[:1]:
         raise ShapeError(
-            f"bilinear(): bias size does not match weight size: got {bias._data.shape[0] if bias.dim() else 0} but expected {w[0]}"
+            f"bilinear(): bias size does not match weight size: got {bias._data.shape[0] if bias.dim() else 0} but "
+            f"expected {w[0]}"
         )
     out = ops.bilinear(reshape(input1, (-1, x[-1])), reshape(input2, (-1, y[-1])), weight, bias)
     return reshape(out, (*x[:-1], w[0]))
-
-

@@ -36,9 +36,11 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     tensor([0.7071])
     """
     needs_tensor(x1, "cosine_similarity")
-    for which, x in (("x1", x1), ("x2", x2)):
+    for x in (x1, x2):
         if x._data.dtype.kind in "iub":
-            raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {KERNEL_NAMES[x._data.dtype.name]}")
+            raise RuntimeError(
+                f"expected common dtype to be floating point, yet common dtype is {KERNEL_NAMES[x._data.dtype.name]}"
+            )
     x1, x2 = broadcast_tensors(x1, x2)
     lengths = [A.clamp_min(R.norm(x, 2, dim, True), eps) for x in (x1, x2)]
     return R.sum((x1 / lengths[0]) * (x2 / lengths[1]), dim)
@@ -93,8 +95,8 @@ def _check_triplet(anchor: Any, positive: Any, negative: Any) -> None:
     a, p, n = (x.dim() for x in (anchor, positive, negative))
     if not a == p == n:
         raise ShapeError(
-            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor "
-            f"{a}D, positive {p}D, and negative {n}D inputs"
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {a}D, positive {p}D, and negative {n}D inputs"
         )
 
 
@@ -114,7 +116,13 @@ def triplet_margin_loss(
 
 
 def _triplet(
-    distance: Callable[[Any, Any], Any], anchor: Any, positive: Any, negative: Any, margin: float, swap: bool, reduction: str
+    distance: Callable[[Any, Any], Any],
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float,
+    swap: bool,
+    reduction: str,
 ) -> Any:
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:

@@ -75,18 +75,18 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
     if ndim not in (2, 3):
         raise RuntimeError(
             f"dropout1d: Expected 2D or 3D input, but received a {ndim}D input. Note that dropout1d exists to provide "
-            "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension "
-            "(i.e. 2D or 3D inputs)."
+            "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch "
+            "dimension (i.e. 2D or 3D inputs)."
         )
     return _channels("dropout1d", input, p, training, inplace, ndim == 3)
 
 
 def _warn_dims(function: str, ndim: int, spatial: int) -> None:
     warnings.warn(
-        f"{function}: Received a {ndim}-D input to {function}, which is deprecated and will result in an error in a future "
-        f"release. To retain the behavior and silence this warning, please use dropout instead. Note that {function} exists "
-        f"to provide channel-wise dropout on inputs with {spatial} spatial dimensions, a channel dimension, and an optional "
-        f"batch dimension (i.e. {spatial + 1}D or {spatial + 2}D inputs).",
+        f"{function}: Received a {ndim}-D input to {function}, which is deprecated and will result in an error in a "
+        "future release. To retain the behavior and silence this warning, please use dropout instead. Note that "
+        f"{function} exists to provide channel-wise dropout on inputs with {spatial} spatial dimensions, a channel "
+        f"dimension, and an optional batch dimension (i.e. {spatial + 1}D or {spatial + 2}D inputs).",
         stacklevel=3,
     )
 
@@ -99,10 +99,10 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
         _warn_dims("dropout2d", ndim, 2)
     if ndim == 3:
         warnings.warn(
-            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - "
-            "input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future "
-            "release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D "
-            "channel-wise dropout behavior, please switch to using dropout1d instead.",
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is "
+            "desired - input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will "
+            "change in a future release to interpret the input as one without a batch dimension, i.e. shape (C, H, "
+            "W). To maintain the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
             stacklevel=2,
         )
     return channel_dropout(input, p, training, inplace)

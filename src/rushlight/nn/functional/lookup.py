@@ -21,8 +21,9 @@ def _check_indices(function: str, position: int, index: Any) -> None:
     if index._data.dtype not in INDEX_DTYPES:
         raise explain(
             DTypeError(
-                "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-                f"torch.{KERNEL_NAMES[index._data.dtype.name]}Tensor instead (while checking arguments for {function})"
+                "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but "
+                f"got torch.{KERNEL_NAMES[index._data.dtype.name]}Tensor instead (while checking arguments for "
+                f"{function})"
             ),
             received=index.dtype,
             fix="indices.long()",
@@ -148,8 +149,8 @@ def _checked_bags(input: Any, weight: Any, offsets: Any, mode: str, scale: Any, 
     """Where each bag starts, after the checks."""
     if scale is not None and tuple(input._data.shape) != tuple(scale._data.shape):
         raise ValueError(
-            f"embedding_bag: If per_sample_weights ({scale.shape}) is not None, then it must have the same shape as the "
-            f"input ({input.shape})"
+            f"embedding_bag: If per_sample_weights ({scale.shape}) is not None, then it must have the same shape as "
+            f"the input ({input.shape})"
         )
     if len(weight._data.shape) != 2:
         raise ValueError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight.dim()}")
@@ -158,8 +159,8 @@ def _checked_bags(input: Any, weight: Any, offsets: Any, mode: str, scale: Any, 
     ndim = len(input._data.shape)
     if ndim == 2 and offsets is not None:
         raise ValueError(
-            "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. "
-            f"However, found offsets of type {type(offsets)}"
+            "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+            f"sequences. However, found offsets of type {type(offsets)}"
         )
     if ndim == 1 and offsets is None:
         raise ValueError("offsets has to be a 1D Tensor but got None")
@@ -244,5 +245,3 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
             received=int(index.max()),
         )
     return record(ops.one_hot, (tensor,), {"classes": num_classes})
-
-

@@ -28,8 +28,8 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 def _warn_broadcast(input: Any, target: Any) -> None:
     if input.size() != target.size():
         warnings.warn(
-            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will likely "
-            "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=4,
         )
 
@@ -156,8 +156,8 @@ def binary_cross_entropy(
     if target.size() != input.size():
         raise explain(
             ValueError(
-                f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. "
-                "Please ensure they have the same size."
+                f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
+                "deprecated. Please ensure they have the same size."
             ),
             expected=tuple(input.shape),
             received=tuple(target.shape),
@@ -248,9 +248,9 @@ def kl_div(
         reduction = checked_reduction(reduction, size_average, reduce)
     elif reduction == "mean":
         warnings.warn(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only "
-            "by the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the same as "
-            "'batchmean' in the next major release.",
+            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' "
+            "divides only by the batch size, and aligns with the KL div math definition.'mean' will be changed to "
+            "behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
     elif reduction != "batchmean":
@@ -292,7 +292,9 @@ def gaussian_nll_loss(
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)
         elif not (input.size()[:-1] == var.size()[:-1] and var.size(-1) == 1):
-            raise explain(ValueError("var is of incorrect size"), expected=tuple(input.shape), received=tuple(var.shape))
+            raise explain(
+                ValueError("var is of incorrect size"), expected=tuple(input.shape), received=tuple(var.shape)
+            )
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
     var = var.clone()
@@ -351,5 +353,3 @@ def multilabel_soft_margin_loss(
         losses = losses * weight
     classes = input.dim() - 1
     return reduced(R.sum(losses, classes) / input.size(classes), reduction)
-
-

@@ -54,9 +54,7 @@ cosine_embedding_loss = _reduced_by_number(distance.cosine_embedding_loss, "inpu
 triplet_margin_loss = _reduced_by_number(
     distance.triplet_margin_loss, "anchor", "positive", "negative", "margin", "p", "eps", "swap"
 )
-ctc_loss = _reduced_by_number(
-    class_loss.ctc_loss, "log_probs", "targets", "input_lengths", "target_lengths", "blank"
-)
+ctc_loss = _reduced_by_number(class_loss.ctc_loss, "log_probs", "targets", "input_lengths", "target_lengths", "blank")
 
 
 def dropout(input: Any, p: float, train: bool) -> Any:

@@ -24,8 +24,7 @@ def _one_layer(mode: str, x: Any, states: Sequence[Any], weights: Sequence[Any],
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     params: dict[str, Any] = {"sizes": sizes, "reverse": reverse}
     if mode == "LSTM":
-        operands = (x, states[0], states[1], w_ih, w_hh, b_ih, b_hh, w_hr)
-        out = record(ops.lstm_layer, operands, params)
+        out = record(ops.lstm_layer, (x, states[0], states[1], w_ih, w_hh, b_ih, b_hh, w_hr), params)
         return out[0], out[1:3]
     operands = (x, states[0], w_ih, w_hh, b_ih, b_hh)
     if mode == "GRU":
@@ -62,7 +61,7 @@ def run_layers(
         # PyTorch's GRU has no lower form: its gates are computed so, and added to a state of the input's dtype.
         policy = "float32" if mode == "GRU" and x.dtype is float32 else "lower"
         given = (mode, x, states, weights, sizes, p, training, bidirectional)
-        return state.autocast.call(policy, run_layers, given, {})  # type: ignore[no-any-return]
+        return state.autocast.call(policy, run_layers, given, {})
     directions = 2 if bidirectional else 1
     first = [unbind(s, 0) for s in states]
     last: list[list[Any]] = [[] for _ in states]
@@ -183,5 +182,3 @@ def rnn_relu_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b
     """relu of one recurrent step."""
     _check_cell(input, hx, w_ih, w_hh)
     return relu(linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
-
-
