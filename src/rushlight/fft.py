@@ -15,7 +15,8 @@ from rushlight.dtypes import dtype as dtype_class
 from rushlight.dtypes import from_np, get_default_dtype
 from rushlight.errors import explain
 from rushlight.functions.fast import store
-from rushlight.functions.shape import cast, roll
+from rushlight.functions.diagonals import roll
+from rushlight.functions.shape import cast
 from rushlight.layout import wrap_dim
 from rushlight.ops import fft as ops
 from rushlight.ops.decomp import type_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rushlight.functions import arithmetic as A
 from rushlight.functions import convert as C
+from rushlight.functions import diagonals as D
 from rushlight.functions import indexing as X
 from rushlight.functions import inplace as I
 from rushlight.functions import matrix as M
@@ -193,17 +194,17 @@ class Methods:
     hsplit = S.hsplit
     vsplit = S.vsplit
     dsplit = S.dsplit
-    flip = S.flip
-    fliplr = S.fliplr
-    flipud = S.flipud
-    roll = S.roll
-    rot90 = S.rot90
-    tril = S.tril
-    triu = S.triu
-    diagonal = S.diagonal
-    diag = S.diag
-    diag_embed = S.diag_embed
-    diagflat = S.diagflat
+    flip = D.flip
+    fliplr = D.fliplr
+    flipud = D.flipud
+    roll = D.roll
+    rot90 = D.rot90
+    tril = D.tril
+    triu = D.triu
+    diagonal = D.diagonal
+    diag = D.diag
+    diag_embed = D.diag_embed
+    diagflat = D.diagflat
     unfold = S.unfold
     clone = S.clone
     contiguous = S.contiguous

@@ -16,6 +16,7 @@ from rushlight.formats import strided
 from rushlight.functions import arithmetic as A
 from rushlight.functions import backward as B
 from rushlight.functions import convert as C
+from rushlight.functions import diagonals as D
 from rushlight.functions import indexing as X
 from rushlight.functions import inplace as I
 from rushlight.functions import matrix as M
@@ -512,7 +513,7 @@ class Tensor(Methods, Variable):
         return iter(S.unbind(self, 0))
 
     def __reversed__(self) -> Any:
-        return S.flip(self, 0) if self._data.ndim else self
+        return D.flip(self, 0) if self._data.ndim else self
 
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (Variable, *NUMBERS)):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Run
+from tests.examples.programs import RUNS
 from tests.examples.programs import RUNS, command_of
 
 SHORT = {
@@ -18,7 +19,9 @@ SHORT = {
 def test_every_example_is_tested_and_listed() -> None:
     programs = {path.name for path in (ROOT / "examples").glob("*.py")}
     assert programs == {*SHORT, *(Path(command_of(name)[0]).name for name in RUNS)}
-    assert programs == set(re.findall(r"^\| \[(\w+\.py)\]", (ROOT / "examples" / "README.md").read_text(), re.MULTILINE))
+    assert programs == set(
+        re.findall(r"^\| \[(\w+\.py)\]", (ROOT / "examples" / "README.md").read_text(), re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -9,11 +9,11 @@ from tests.conftest import Run
 from tests.examples.programs import GOLDEN, RUNS, STEPS, command_of, losses_in, losses_with_pytorch
 
 # float32 sums in another order differ in the last bits, and 20 steps amplify that.
-TOLERANCE = 1e-4
+TOLERANCE = 3e-5
 
 
 def record_of(name: str) -> list[float]:
-    """PyTorch's losses: each program prints one, two or (with a test loss) two a step."""
+    """PyTorch's losses; some programs print two a step."""
     record: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text())
     losses: list[float] = record["losses"]
     assert record["steps"] == STEPS

@@ -240,7 +240,7 @@ def test_overwriting_a_kept_operand_is_an_error(case, sample):
         result[0].sum().backward()
 
 
-# Ops whose results are unique only up to a choice, or that are drawn at random: the file that tests them.
+# Ops whose results are unique only up to a choice: the file that tests them.
 ELSEWHERE = {
     "svd": "ops/test_linalg.py",
     "eigh": "ops/test_linalg.py",
@@ -250,7 +250,11 @@ ELSEWHERE = {
     "ldl_factor_ex": "ops/test_linalg.py",
     "weight_norm": "nn/test_nn_utils.py",
 }
-RANDOM_OR_FUSED = {
+# Families with tests of their own: drawn at random, whole sequences at once, or compared over their domains.
+WITH_TESTS_OF_THEIR_OWN = {
+    "rushlight.ops.decomp": "ops/test_linalg.py",
+    "rushlight.ops.special": "ops/test_special.py",
+    "rushlight.ops.fft": "ops/test_fft.py",
     "rushlight.ops.random": "random",
     "rushlight.ops.dropout": "nn/test_dense_modules.py",
     "rushlight.ops.attention": "nn/test_dense_attention.py",
@@ -278,13 +282,13 @@ def test_every_op_has_a_row():
         if name not in CASES
         and name not in ELSEWHERE
         and GRADIENT_OF.get(name) not in CASES
-        and op.body.__module__ not in RANDOM_OR_FUSED
+        and op.body.__module__ not in WITH_TESTS_OF_THEIR_OWN
         and op.body.__module__.startswith("rushlight.")
     }
     assert bare - {"view_as_dtype"} == set()
 
 
-@pytest.mark.parametrize("file", sorted({*ELSEWHERE.values(), *RANDOM_OR_FUSED.values()}))
+@pytest.mark.parametrize("file", sorted({*ELSEWHERE.values(), *WITH_TESTS_OF_THEIR_OWN.values()}))
 def test_the_file_that_tests_an_op_is_there(file):
     assert (Path(__file__).parent.parent / file).exists()
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.errors import InplaceError, ShapeError
+from rushlight.errors import ShapeError
 from rushlight.modes import no_grad, state
 from rushlight.spec import Spec
-from rushlight.tape import Node, Port, Variable, freed_error, make_view, needs_grad, revive, wrap
+from rushlight.tape import Node, Port, Variable, bump, changed_error, freed_error, needs_grad, revive, wrap
+from rushlight.tape.inplace import check_writable, set_history
 from rushlight.tensor import Tensor
 
 
@@ -18,6 +19,7 @@ class FunctionNode(Node):
     """The node of one call of a user's `Function`."""
 
     __slots__ = ("context", "function")
+    ordinary = False
     context: Any
     function: Any
 
@@ -53,6 +55,13 @@ class FunctionNode(Node):
             )
         spec = self.specs[i]
         if x._data.shape != spec.shape:
+            if not _reduces_to(x._data.shape, spec.shape):
+                raise ShapeError(
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(x._data.shape)} but "
+                    f"expected shape compatible with {list(spec.shape)}"
+                )
+            x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
+        if False:
             try:
                 x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
             except (ShapeError, ValueError):
@@ -114,10 +123,8 @@ class FunctionCtx:
         if unpack is not None:
             return unpack(tensor)
         if version is not None and version[0] != count:
-            raise InplaceError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{list(data.shape)}] is at version {version[0]}; expected version {count} instead."
-            )
+            source = self._node if port is not None else tensor._node
+            raise changed_error(data, source, version, count, f"{self._node.name()} kept it in save_for_backward")
         if port is None:
             return tensor
         edge = self._node if port < 0 else Port(self._node, port)
@@ -125,12 +132,12 @@ class FunctionCtx:
 
     def _keep(self, outputs: Sequence[Any]) -> None:
         kept: list[Any] = []
-        for t in self._to_save:
+        for position, t in enumerate(self._to_save):
             if t is None:
                 kept.append(None)
                 continue
             if not isinstance(t, Variable):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(f"save_for_backward can only save variables, but argument {position} is of type {type(t).__name__}")
             which = next((i for i, o in enumerate(outputs) if o is t), None)
             count = t._counter[0] if t._counter else 0
             if state.saved_hooks:

@@ -106,7 +106,7 @@ def _weight_gradients(
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """x, h0, w_ih, w_hh, b_ih, b_hh gradients from the gates' gradients, [gates, rows], one product each."""
     b_ih = g_inputs.sum(1) if needs[4] else None
-    b_hh = None if not needs[5] else b_ih if g_hidden is g_inputs and b_ih is not None else g_hidden.sum(1)
+    b_hh = None if not needs[5] else b_ih.copy() if g_hidden is g_inputs and b_ih is not None else g_hidden.sum(1)
     return (
         np.dot(g_inputs.T, w_ih) if needs[0] else None,
         np.ascontiguousarray(dh.T) if needs[1] else None,

@@ -239,7 +239,7 @@ class _LowerTriangular(Constraint):
 
 class _LowerCholesky(_LowerTriangular):
     def check(self, value: Any) -> Any:
-        return super().check(value) & (shape.diagonal(value, dim1=-2, dim2=-1) > 0).all(-1)
+        return super().check(value) & (diagonals.diagonal(value, dim1=-2, dim2=-1) > 0).all(-1)
 
 
 class _CorrCholesky(_LowerCholesky):

@@ -78,9 +78,12 @@ def backward(
     keep = create_graph if retain_graph is None else retain_graph
     targets = None
     if inputs is not None:
-        targets = [_input_node(t) for t in _as_list(inputs)]
-        if not targets:
+        chosen = _as_list(inputs)
+        if not chosen:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        for t in chosen:
+            t.retain_grad()
+        targets = [_input_node(t) for t in chosen]
     run_backward(seeds, retain=keep, create_graph=create_graph, targets=targets)
 
 
@@ -109,8 +112,11 @@ def grad(
     given = [None] * len(outs) if grad_outputs is None else _as_list(grad_outputs)
     if is_grads_batched:
         return tuple(_batched(outs, ins, given, create_graph, allow_unused))
-    if allow_unused is None:
-        allow_unused = materialize_grads
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
+    allow_unused = allow_unused or materialize_grads
     seeds = [_seed(t, g, create_graph, "grad") for t, g in zip(outs, given, strict=True)]
     keep = create_graph if retain_graph is None else retain_graph
     nodes = [_input_node(t) for t in ins]

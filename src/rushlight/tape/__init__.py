@@ -31,7 +31,7 @@ from rushlight.tape.node import (
 )
 from rushlight.tape.record import inference_error, make_node, needs_grad, record, sync
 from rushlight.tape.variable import Variable, as_array, make_view, plain_tensor, wrap
-from rushlight.tape.walk import run_backward
+from rushlight.tape.walk import run_backward, will_run
 from rushlight.tape.where import caller, place
 
 __all__ = [
@@ -67,5 +67,6 @@ __all__ = [
     "root_of",
     "run_backward",
     "sync",
+    "will_run",
     "wrap",
 ]

@@ -10,8 +10,8 @@ import numpy as np
 from rushlight.errors import InplaceError, ShapeError, explain
 from rushlight.modes import state
 from rushlight.ops.kinds import Op, result_dtype
-from rushlight.tape.node import AccumulateGrad, CopySlices, Node
-from rushlight.tape.record import _finish_saving, _unwrap, diagnosed, make_node, needs_grad, sync
+from rushlight.tape.node import AccumulateGrad, CopySlices, Node, Port, hooks_of, short_name
+from rushlight.tape.record import _finish_saving, _unwrap, diagnosed, make_node, needs_grad, several_views_error, sync
 from rushlight.tape.variable import as_array, wrap
 from rushlight.tape.where import caller
 

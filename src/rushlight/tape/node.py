@@ -282,6 +282,7 @@ class CopySlices(Node):
     """A base whose view was changed in place: the view's region takes `fn`'s gradient, the rest passes."""
 
     __slots__ = ("fn", "chain")
+    ordinary = False
 
     def __init__(self, base_edge: Any, fn: Node, chain: list[Any]) -> None:
         self.edges = (base_edge, *fn.edges[1:])

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from rushlight.dtypes import NP_HALF
-from rushlight.errors import ShapeError, explain
+from rushlight.errors import InplaceError, ShapeError, explain
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Composite, Elementwise, Op, View
 from rushlight.spec import Spec
-from rushlight.tape.node import Node, Port, freed_error, node_class
+from rushlight.tape.node import Node, Port, freed_error, node_class, short_name
 from rushlight.tape.variable import Variable, as_array, make_view, wrap
 from rushlight.tape.where import caller
 
@@ -27,10 +27,23 @@ def sync(t: Any) -> None:
         t = t._view[0]
     for v in reversed(stale):
         parent, op, params, index, _ = v._view
+        tracked = op is not None and (parent._node is not None or v._node is not None)
+        if tracked and index is not None and v._node is not None:
+            raise several_views_error(
+                f"Output {index} of {short_name(v._node)} is a view and its base or another view of its base has been "
+                "modified inplace."
+            )
         v._view = (parent, op, params, index, v._counter[0])
-        if op is None or (parent._node is None and v._node is None):
-            continue
-        v._node = _view_node(op, parent, params, index, v._data) if parent._node is not None else None
+        if tracked:
+            v._node = _view_node(op, parent, params, index, v._data) if parent._node is not None else None
+
+
+def several_views_error(what: str) -> RuntimeError:
+    """The error for a view that is one of several results and was changed, or whose base was."""
+    return InplaceError(
+        f"{what} This view is the output of a function that returns multiple views. Such functions do not allow the output "
+        "views to be modified inplace. You should replace the inplace operation by an out-of-place one."
+    )
 
 
 def _view_node(op: Op, parent: Any, params: dict[str, Any], index: int | None, data: Any) -> Any:
@@ -177,17 +190,29 @@ _PACKED: dict[type[Node], type[Node]] = {}
 def _packed_class(cls: type[Node]) -> type[Node]:
     """The class of `cls`'s nodes while their kept values are in the hands of saved-tensor hooks."""
     if cls not in _PACKED:
-
-        def check(self: Any) -> None:
-            if self.saved is None:
-                raise freed_error()
-            if len(self.saved) == 3 and isinstance(self.saved[1], dict):
-                values, packed, unpack = self.saved
-                self.saved = tuple(unpack(packed[i])._data if i in packed else v for i, v in enumerate(values))
-            Node.check(self)
-
-        _PACKED[cls] = type(cls.__name__, (cls,), {"__slots__": (), "check": check})
+        body = {"__slots__": (), "ordinary": False, "pull": _pull_packed, "pull_graph": _pull_packed_graph}
+        _PACKED[cls] = type(cls.__name__, (cls,), body)
     return _PACKED[cls]
+
+
+def _unpacked(node: Any) -> tuple[Any, ...]:
+    if node.saved is None:
+        raise freed_error()
+    values, packed, unpack = node.saved
+    return tuple(unpack(packed[i])._data if i in packed else v for i, v in enumerate(values))
+
+
+def _pull_packed(self: Any, g: Any) -> Any:
+    return self.formulas(g, _unpacked(self))
+
+
+def _pull_packed_graph(self: Any, g: Any) -> Any:
+    packed = self.saved
+    self.saved = _unpacked(self)
+    try:
+        return self.formulas(g, self.lifted())
+    finally:
+        self.saved = packed
 
 
 def inference_error() -> RuntimeError:

@@ -75,7 +75,7 @@ def make_view(parent: Any, op: Any, params: dict[str, Any], out: Any, index: int
     if version is None:
         t._view = None
         return t
-    if node is None and parent._node is not None and op.differentiable:
+    if node is None and parent._node is not None and op is not None and op.differentiable:
         op = None
     t._view = (parent, op, params, index, version[0])
     return t

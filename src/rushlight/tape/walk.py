@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,15 @@ from rushlight.tape.where import place
 ndarray = np.ndarray
 
 
+class _Running(threading.local):
+    """The walk that this thread is in."""
+
+    walk: Any = None
+
+
+_running = _Running()
+
+
 def run_backward(
     seeds: Sequence[tuple[Any, Any]], *, retain: bool, create_graph: bool, targets: Sequence[Any] | None = None,
     accumulate: bool = True,
@@ -24,41 +34,44 @@ def run_backward(
     """Walk the graph from `seeds` (node, gradient); returns the gradients that arrive at `targets`.
 
     Each node runs once, when all gradients of its result have arrived: linear in the number of edges, no recursion.
+    With targets only the nodes that lead to one of them run.
     """
     waiting = _count_edges(seeds)
-    wanted = None if targets is None else _leading_to(seeds, waiting, set(targets))
-    walk = _Walk(retain, create_graph, accumulate, set(targets or ()), wanted)
-    before = state.grad
-    state.grad = create_graph
+    wanted = set(targets or ())
+    if targets is not None:
+        waiting = _leading_to(waiting, wanted)
+    walk = _Walk(retain, create_graph, accumulate, wanted, waiting)
+    before, outer = state.grad, _running.walk
+    state.grad, _running.walk = create_graph, walk
     try:
-        walk.run(seeds, waiting)
+        walk.run(seeds)
     finally:
-        state.grad = before
+        state.grad, _running.walk = before, outer
     return walk.captured
 
 
+def will_run(node: Any) -> bool:
+    """Whether the walk that this thread is in comes by `node`."""
+    return _running.walk is not None and node in _running.walk.waiting
+
+
 def _count_edges(seeds: Sequence[tuple[Any, Any]]) -> dict[Any, int]:
-    waiting: dict[Any, int] = {}
-    todo: list[Any] = []
-    for node, _ in seeds:
-        if node not in waiting:
-            waiting[node] = 0
-            todo.append(node)
+    """Each node that can be reached, with the number of edges into it."""
+    waiting = {node: 0 for node, _ in seeds}
+    todo = list(waiting)
     while todo:
         for edge in todo.pop().edges:
-            if edge is None:
-                continue
-            count = waiting.get(edge)
-            if count is None:
-                waiting[edge] = 1
-                todo.append(edge)
-            else:
-                waiting[edge] = count + 1
+            if edge is not None:
+                if edge in waiting:
+                    waiting[edge] += 1
+                else:
+                    waiting[edge] = 1
+                    todo.append(edge)
     return waiting
 
 
-def _leading_to(seeds: Sequence[tuple[Any, Any]], waiting: dict[Any, int], targets: set[Any]) -> set[Any]:
-    """Nodes from which a target can be reached."""
+def _leading_to(waiting: dict[Any, int], targets: set[Any]) -> dict[Any, int]:
+    """The part of `waiting` from which a target can be reached, its edges counted anew."""
     left = dict(waiting)
     order = [n for n in left if left[n] == 0]
     for node in order:
@@ -67,34 +80,38 @@ def _leading_to(seeds: Sequence[tuple[Any, Any]], waiting: dict[Any, int], targe
                 left[edge] -= 1
                 if left[edge] == 0:
                     order.append(edge)
-    found: set[Any] = set()
+    found: dict[Any, int] = {}
     for node in reversed(order):
-        if node in targets or any(e in found for e in node.edges):
-            found.add(node)
+        onward = [e for e in node.edges if e in found]
+        if onward or node in targets:
+            found[node] = 0
+            for edge in onward:
+                found[edge] += 1
     return found
 
 
 class _Walk:
     """State of one backward walk."""
 
-    def __init__(self, retain: bool, create_graph: bool, accumulate: bool, targets: set[Any], wanted: set[Any] | None) -> None:
+    def __init__(
+        self, retain: bool, create_graph: bool, accumulate: bool, targets: set[Any], waiting: dict[Any, int]
+    ) -> None:
         self.retain = retain
         self.create_graph = create_graph
         self.accumulate = accumulate
         self.targets = targets
-        self.wanted = wanted
+        self.waiting = waiting
         self.captured: dict[Any, Any] = {}
         self.grads: dict[Any, Any] = {}
         self.owned: set[int] = set()
 
-    def run(self, seeds: Sequence[tuple[Any, Any]], waiting: dict[Any, int]) -> None:
-        grads = self.grads
+    def run(self, seeds: Sequence[tuple[Any, Any]]) -> None:
+        grads, waiting, owned = self.grads, self.waiting, self.owned
         plain = not (self.create_graph or self.targets or state.anomaly)
         release = not self.retain
         for node, g in seeds:
             self.add(node, g.view() if type(g) is ndarray else g)
-        ready = [n for n in dict.fromkeys([n for n, _ in seeds]) if waiting[n] == 0]
-        owned = self.owned
+        ready = [n for n in dict.fromkeys([n for n, _ in seeds]) if waiting.get(n) == 0]
         while ready:
             node = ready.pop()
             g = grads.pop(node, None)
@@ -103,15 +120,19 @@ class _Walk:
             edges = node.edges
             if g is None:
                 results: Sequence[Any] = (None,) * len(edges)
-            elif plain and node.ordinary and node.hooks is None and type(g) is not list:
-                results = node.pull(g)
-                if release:
-                    node.release()
+            elif plain and node.hooks is None and node.ordinary and type(g) is not list:
+                saved = node.saved
+                if saved is None or node.versions:
+                    node.check()
+                results = node.formulas(g, saved)
+                if release and node.keeps_tensors:
+                    node.saved = None
             else:
                 results = self.visit(node, g) or (None,) * len(edges)
-            shared = len(edges) > 1 and type(g) is ndarray
-            for edge, r in zip(edges, results, strict=True):
-                if edge is None:
+            shared = type(g) is ndarray and len(edges) > 1
+            for edge, r in zip(edges, results):  # noqa: B905
+                left = waiting.get(edge)
+                if left is None:
                     continue
                 if r is not None:
                     if shared and r is g:
@@ -120,8 +141,7 @@ class _Walk:
                         self.add(edge, r, node)
                     else:
                         grads[edge] = r
-                left = waiting[edge] - 1
-                waiting[edge] = left
+                waiting[edge] = left = left - 1
                 if not left:
                     ready.append(edge)
 
@@ -148,23 +168,34 @@ class _Walk:
         """Run one node on its gradient; returns the gradients of its operands."""
         if type(g) is list:
             g = self._materialise(node, g)
-        if node.hooks is not None:
+        needed = not self.targets or any(e in self.waiting for e in node.edges)
+        captured = node in self.targets
+        if captured and needed:  # PyTorch's order: what runs on runs its hooks after the capture, what ends here before
+            self.captured[node] = g
+        hooks = node.hooks
+        if hooks is not None:
             g = self._before(node, g)
-        if node in self.targets:
+        if captured and not needed:
             self.captured[node] = g
         if type(node) is Port:
             return (g,)
+        results: Sequence[Any] = ()
         if type(node) is AccumulateGrad:
-            if self.accumulate and (self.wanted is None or node in self.targets):
-                accumulate(node, g, self)
+            if not self.accumulate:
+                return ()
+            accumulate(node, g, self)
+        elif not needed:
             return ()
-        if self.wanted is not None and not any(e in self.wanted for e in node.edges if e is not None):
-            return ()
-        results: Sequence[Any] = node.pull_graph(g) if self.create_graph else node.pull(g)
+        else:
+            results = node.pull_graph(g) if self.create_graph else node.pull(g)
         if state.anomaly:
             check_anomaly(node, results)
-        if node.hooks is not None and node.hooks.post:
+        if hooks is not None and hooks.post:
             results = self._after(node, results, g)
+        if hooks is not None and hooks.accumulated:
+            leaf = node.leaf()
+            for hook in list(hooks.accumulated.values()):
+                hook(leaf)
         if not self.retain:
             node.release()
         return results
@@ -202,8 +233,8 @@ class _Walk:
         if hooks.retain is not None and not several:
             t = hooks.retain()
             if t is not None:
-                kept = self._tensor(g)
-                t._grad = kept if self.create_graph else wrap(kept._data.copy())
+                kept = self._tensor(g) if self.create_graph else wrap(np.array(g, copy=True) if type(g) is ndarray else g)
+                t._grad = kept if t.grad is None else t.grad + kept
         return g
 
     def _after(self, node: Any, results: Sequence[Any], g: Any) -> Sequence[Any]:
@@ -252,9 +283,6 @@ def accumulate(node: AccumulateGrad, g: Any, walk: _Walk) -> None:
         np.add(old._data, g, out=old._data, casting="unsafe")
         if old._counter is not None:
             old._counter[0] += 1
-    if node.hooks is not None:
-        for hook in list(node.hooks.accumulated.values()):
-            hook(leaf)
 
 
 def _own(g: Any, like: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rushlight.dtypes import from_np
 from rushlight.errors import explain
-from rushlight.functions import matrix, shape
+from rushlight.functions import diagonals, matrix, shape
 from rushlight.functions.linalg.arguments import constant, legacy_name, spec, takes_out, tensor_argument
 from rushlight.functions.linalg.solving import inv
 from rushlight.functions.reduce import sum as sum_over
@@ -192,6 +192,6 @@ def vander(x: Any, *, N: int | None = None) -> Any:
 
 def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """A diagonal of each matrix, as a view."""
-    return shape.diagonal(A, offset, dim1, dim2)
+    return diagonals.diagonal(A, offset, dim1, dim2)
 
 
