@@ -392,6 +392,8 @@ from rushlight.functions.spectrogram import istft, stft
 from rushlight.modes import (
     enable_grad,
     inference_mode,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
@@ -453,7 +455,7 @@ range = range_
 globals().update(LEGACY)
 
 # Packages imported on first use.
-_PACKAGES = frozenset("amp fft linalg nn optim serialization special utils testing func distributed jit".split())
+_PACKAGES = frozenset("amp fft linalg nn optim serialization special utils testing func distributed distributions jit".split())
 # Names of this namespace that live in such packages.
 _HOMES = {
     "rushlight.amp.autocast_mode": """

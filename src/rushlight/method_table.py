@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rushlight.functions import arithmetic as A
 from rushlight.functions import convert as C
-from rushlight.functions import diagonals as D
+from rushlight.functions import diagonals as DG
 from rushlight.functions import indexing as X
 from rushlight.functions import inplace as I
 from rushlight.functions import matrix as M
@@ -194,17 +194,17 @@ class Methods:
     hsplit = S.hsplit
     vsplit = S.vsplit
     dsplit = S.dsplit
-    flip = D.flip
-    fliplr = D.fliplr
-    flipud = D.flipud
-    roll = D.roll
-    rot90 = D.rot90
-    tril = D.tril
-    triu = D.triu
-    diagonal = D.diagonal
-    diag = D.diag
-    diag_embed = D.diag_embed
-    diagflat = D.diagflat
+    flip = DG.flip
+    fliplr = DG.fliplr
+    flipud = DG.flipud
+    roll = DG.roll
+    rot90 = DG.rot90
+    tril = DG.tril
+    triu = DG.triu
+    diagonal = DG.diagonal
+    diag = DG.diag
+    diag_embed = DG.diag_embed
+    diagflat = DG.diagflat
     unfold = S.unfold
     clone = S.clone
     contiguous = S.contiguous

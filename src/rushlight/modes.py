@@ -26,6 +26,7 @@ class ThreadState(threading.local):
         self.grad = True
         self.inference = False
         self.anomaly = False
+        self.check_nan = True
         self.saved_hooks: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
         self.autocast: Any = None
 
@@ -36,6 +37,16 @@ state = ThreadState()
 def is_grad_enabled() -> bool:
     """Whether operations are recorded for gradients in this thread."""
     return state.grad
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly detection is on in this thread."""
+    return state.anomaly
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether anomaly detection, when on, looks for NaN in this thread."""
+    return state.check_nan
 
 
 def is_inference_mode_enabled() -> bool:

@@ -486,7 +486,7 @@ class Tensor(Methods, Variable):
         return tensor_repr(
             self._data,
             requires_grad=self.requires_grad,
-            grad_fn=None if node is None else node.name(),
+            grad_fn=None if node is None else node.name().rpartition("::")[2],
             prefix="tensor(" if name in ("Tensor", "Parameter", "Buffer") else f"{name}(",
         )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Run
-from tests.examples.programs import RUNS
 from tests.examples.programs import RUNS, command_of
 
 SHORT = {

@@ -11,6 +11,7 @@ import pytest
 import rushlight
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:LSTM with projections")
 TOLERANCE = 1e-5
 Build = Callable[[Any], tuple[Any, list[Any]]]
 
@@ -139,7 +140,6 @@ def _trained(build: Build) -> tuple[Any, list[Any]]:
     return model.eval(), inputs
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_pytorchs_state_dict_gives_pytorchs_outputs(build: Build, legacy: bool, tmp_path: Path) -> None:
@@ -158,7 +158,6 @@ def test_pytorchs_state_dict_gives_pytorchs_outputs(build: Build, legacy: bool, 
         assert np.abs(untrained - wanted).max() > 100 * TOLERANCE
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("build", BUILDS)
 def test_our_state_dict_gives_our_outputs_in_pytorch(build: Build) -> None:
     rushlight.manual_seed(4)

@@ -11,6 +11,7 @@ import copy
 import itertools
 import math
 import pickle
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 import rushlight
 
+MISSING = re.compile(r"missing (\d+) required (?:positional|keyword-only) argument: '(\w+)'")  # Python's own wording
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 2e-5, "float64": 1e-10, "complex64": 2e-5, "complex128": 1e-10}
 NAMES = {
     "np": np, "math": math, "copy": copy, "pickle": pickle, "itertools": itertools, "inf": math.inf, "nan": math.nan
@@ -55,7 +57,7 @@ def describe(value: Any, torch: Any) -> Any:
             "values": [_number(v, repr(value.dtype).removeprefix("torch.")) for v in values.reshape(-1).tolist()],
         }
     if isinstance(value, BaseException):
-        return ("raises", tuple(t.__name__ for t in type(value).__mro__), str(value))
+        return ("raises", tuple(t.__name__ for t in type(value).__mro__), MISSING.sub(r'missing \1 required positional arguments: "\2"', str(value)))
     if isinstance(value, np.ndarray):
         return ("array", str(value.dtype), value.shape, value.tolist())
     if isinstance(value, (list, tuple)):

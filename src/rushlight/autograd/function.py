@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from rushlight.errors import ShapeError
+from rushlight.errors import DTypeError, InplaceError, ShapeError
 from rushlight.modes import no_grad, state
 from rushlight.spec import Spec
-from rushlight.tape import Node, Port, Variable, bump, changed_error, freed_error, needs_grad, revive, wrap
-from rushlight.tape.inplace import check_writable, set_history
+from rushlight.tape import (
+    AccumulateGrad,
+    Node,
+    Port,
+    Variable,
+    bump,
+    changed_error,
+    check_view,
+    freed_error,
+    make_view,
+    maker_of,
+    needs_grad,
+    rebase,
+    revive,
+    wrap,
+)
 from rushlight.tensor import Tensor
 
 
@@ -50,9 +66,7 @@ class FunctionNode(Node):
         if x is None or edge is None:
             return None
         if not isinstance(x, Variable):
-            raise TypeError(
-                f"{self.name()}.backward: expected Tensor or None as gradient {i}, but got {type(x).__name__}"
-            )
+            raise DTypeError(f"expected Variable or None (got {type(x).__name__})")
         spec = self.specs[i]
         if x._data.shape != spec.shape:
             if not _reduces_to(x._data.shape, spec.shape):
@@ -61,14 +75,6 @@ class FunctionNode(Node):
                     f"expected shape compatible with {list(spec.shape)}"
                 )
             x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
-        if False:
-            try:
-                x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
-            except (ShapeError, ValueError):
-                raise ShapeError(
-                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(x._data.shape)} but "
-                    f"expected shape compatible with {list(spec.shape)}"
-                ) from None
         if x._data.dtype != spec.dtype:
             x = x.to(Tensor._make_subclass(Tensor, wrap(np.empty(0, spec.dtype))).dtype)  # type: ignore[attr-defined]
         return unwrap(x)
@@ -123,8 +129,8 @@ class FunctionCtx:
         if unpack is not None:
             return unpack(tensor)
         if version is not None and version[0] != count:
-            source = self._node if port is not None else tensor._node
-            raise changed_error(data, source, version, count, f"{self._node.name()} kept it in save_for_backward")
+            source = self._node.name() if port is not None else maker_of(tensor._node, version)
+            raise changed_error(data, source, version, count, f"{self._node.name()}'s forward, by save_for_backward")
         if port is None:
             return tensor
         edge = self._node if port < 0 else Port(self._node, port)
@@ -201,9 +207,11 @@ class Function(FunctionCtx, metaclass=_FunctionMeta):
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(
+        warnings.warn(
             f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
-            "them on the class itself. Instantiating an autograd function will raise an error in a future version."
+            "them on the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
         )
 
     @classmethod
@@ -219,6 +227,8 @@ class Function(FunctionCtx, metaclass=_FunctionMeta):
                 cls.setup_context(context, args, result)
             else:
                 result = cls.forward(context, *args, **kwargs)
+        for t in context._dirty:
+            bump(t)
         outputs = list(result) if isinstance(result, tuple) else [result]
         outputs = [_distinct(o, args, context, recording) for o in outputs]
         if recording:
@@ -228,7 +238,7 @@ class Function(FunctionCtx, metaclass=_FunctionMeta):
 
 
 def _distinct(output: Any, args: Sequence[Any], context: FunctionCtx, recording: bool) -> Any:
-    """An output that is one of the inputs, or a view made under no_grad, becomes a tensor of its own."""
+    """An output that is one of the inputs, or has a history from elsewhere, becomes a tensor of its own."""
     if not isinstance(output, Variable) or any(output is d for d in context._dirty):
         return output
     if any(output is a for a in args):
@@ -246,23 +256,60 @@ def _record(cls: Any, context: FunctionCtx, args: Sequence[Any], outputs: Sequen
     node.where = node.hooks = None
     node.context = context
     node.function = cls
-    tensors = [o for o in outputs if isinstance(o, Variable)]
-    node.out_specs = tuple(Spec(o._data.shape, o._data.dtype) for o in tensors)
-    differentiable = [t for t in tensors if t._data.dtype.kind in "fcV" and not any(t is f for f in context._fixed)]
-    for i, t in enumerate(tensors):
-        if any(t is d for d in differentiable):
-            t._node = node if len(tensors) == 1 else Port(node, i)
-            if not any(t is d for d in context._dirty):
-                t._view = None
+    node.out_specs = tuple(Spec(o._data.shape, o._data.dtype) if isinstance(o, Variable) else None for o in outputs)
+    for i, t in enumerate(outputs):
+        if not isinstance(t, Variable) or t._data.dtype.kind not in "fcV" or any(t is f for f in context._fixed):
+            continue
+        if any(t is d for d in context._dirty):
+            _replace_history(t, node, len(outputs), next((k for k, a in enumerate(args) if a is t), 0))
+        if t._node is not node:
+            t._node = node if len(outputs) == 1 else Port(node, i)
     context._node = node
 
 
-def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a backward whose gradients cannot be differentiated again."""
+def _replace_history(t: Any, node: FunctionNode, count: int, operand: int) -> None:
+    """Make `node`, which changed its input `t` in place, the newest step of `t`'s history."""
+    if isinstance(t._node, AccumulateGrad):
+        raise InplaceError("a leaf Variable that requires grad has been used in an in-place operation.")
+    if t._view is not None:
+        check_view(t)
+        if count != 1:
+            raise InplaceError(
+                f"If your Function changes a view in place it must have one output, but {node.name()} has {count}."
+            )
+        rebase(t, node, operand)
 
+
+def _reduces_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a gradient of this shape can be summed to `wanted`."""
+    lead = len(shape) - len(wanted)
+    return lead >= 0 and all(n in (1, m) for n, m in zip(wanted, shape[lead:], strict=True))
+
+
+class _Once(Function):
+    """Passes a gradient on; differentiating it is an error."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Any, *grads: Any) -> Any:
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+
+def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a backward whose gradients cannot be differentiated again: trying to is an error."""
+
+    @functools.wraps(fn)
     def backward(ctx: Any, *grads: Any) -> Any:
         with no_grad():
-            return fn(ctx, *grads)
+            found = fn(ctx, *grads)
+        if not state.grad or not needs_grad(grads):
+            return found
+        several = found if isinstance(found, tuple) else (found,)
+        guarded = tuple(_Once.apply(v, *grads) if isinstance(v, Variable) else v for v in several)
+        return guarded if isinstance(found, tuple) else guarded[0]
 
     return backward
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.errors import ShapeError
 from rushlight.functions.backward import grad
 from rushlight.modes import enable_grad
 from rushlight.functions.shape import reshape
@@ -22,6 +23,17 @@ def _as_tuple(values: Any, what: str, name: str) -> tuple[bool, tuple[Any, ...]]
         if not isinstance(v, Variable):
             raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the value at index {i} has type {type(v)}.")
     return not isinstance(values, Variable), given
+
+
+def _vectors(v: Any, like: Sequence[Any], name: str) -> tuple[Any, ...]:
+    """The vector of a product, checked against the tensors that it must have the sizes of."""
+    given = _as_tuple(v, "v", name)[1]
+    if len(given) != len(like):
+        raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(given)}.")
+    for x, t in zip(given, like, strict=True):
+        if x._data.shape != t._data.shape:
+            raise ShapeError(f"v has invalid size: should be torch.Size({list(t._data.shape)}) but got torch.Size({list(x._data.shape)}).")
+    return given
 
 
 def _fresh(inputs: Sequence[Any], create_graph: bool) -> tuple[Any, ...]:
@@ -65,7 +77,7 @@ def vjp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
                 raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a single element.")
             vectors: tuple[Any, ...] = (wrap(np.ones(outs[0]._data.shape, outs[0]._data.dtype)),)
         else:
-            vectors = _as_tuple(v, "v", "vjp")[1]
+            vectors = _vectors(v, outs, "vjp")
         found = _grads(outs, ins, vectors, create_graph, strict)
     return _packed(outs, many_out, create_graph), _packed(found, many_in, create_graph)
 
@@ -80,7 +92,7 @@ def jvp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
                 raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single Tensor with a single element.")
             vectors: tuple[Any, ...] = (wrap(np.ones(ins[0]._data.shape, ins[0]._data.dtype)),)
         else:
-            vectors = _as_tuple(v, "v", "jvp")[1]
+            vectors = _vectors(v, ins, "jvp")
         many_out, outs = _as_tuple(func(*ins), "outputs of the user-provided function", "jvp")
         dummies = tuple(_zeros(o).requires_grad_() for o in outs)
         pulled = _grads(outs, ins, dummies, True, strict)
@@ -168,7 +180,9 @@ def vhp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
         if v is None:
             vectors: tuple[Any, ...] = tuple(wrap(np.ones(x._data.shape, x._data.dtype)) for x in ins)
         else:
-            vectors = _as_tuple(v, "v", "vhp")[1]
+            vectors = _vectors(v, ins, "vhp")
+        if not isinstance(out, Variable) or out._data.size != 1:
+            raise RuntimeError("The Tensor returned by the function given to vhp should contain a single element")
         first = _grads((out,), ins, (wrap(np.ones(out._data.shape, out._data.dtype)),), True, strict)
         found = _grads(first, ins, vectors, create_graph, strict)
     return (out if create_graph else out.detach()), _packed(found, many_in, create_graph)

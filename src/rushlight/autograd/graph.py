@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rushlight.functions.backward import _input_node
 from rushlight.modes import ACTIVE, state
-from rushlight.tape import Node, RemovableHandle
+from rushlight.tape import Node, Port, RemovableHandle, current_walk, will_run
 
 
 class saved_tensors_hooks:
@@ -44,26 +45,32 @@ class save_on_cpu(saved_tensors_hooks):
 
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> Any:
     """Call `fn` with the gradients of several tensors once all (or any) have arrived."""
-    waiting: list[Any] = [None] * len(tensors)
-    seen: set[int] = set()
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    nodes = [_input_node(t) for t in tensors]
+    arrived = _Arrived()
 
     def hook_for(i: int) -> Callable[[Any], None]:
         def hook(g: Any) -> None:
+            if arrived.walk is not (walk := current_walk()):
+                arrived.walk, arrived.grads = walk, {}
+            arrived.grads[i] = g
             if mode == "any":
-                if not seen:
+                if len(arrived.grads) == 1:
                     fn(g)
-                seen.add(i)
-                return
-            waiting[i] = g
-            seen.add(i)
-            if len(seen) == len(tensors):
-                fn(list(waiting))
-                seen.clear()
+            elif len(arrived.grads) == sum(map(will_run, nodes)):
+                fn([arrived.grads.get(k) for k in range(len(nodes))])
 
         return hook
 
-    handles = [t.register_hook(hook_for(i)) for i, t in enumerate(tensors)]
-    return _Handles(handles)
+    return _Handles([t.register_hook(hook_for(i)) for i, t in enumerate(tensors)])
+
+
+class _Arrived(threading.local):
+    """The gradients of a group that have arrived in this thread's walk."""
+
+    walk: Any = None
+    grads: dict[int, Any] = {}
 
 
 class _Handles:
@@ -76,9 +83,18 @@ class _Handles:
             handle.remove()
 
 
+class GradientEdge(NamedTuple):
+    """A node, and which of its results."""
+
+    node: Node
+    output_nr: int
+    ownership_token: Any = None
+
+
 def get_gradient_edge(tensor: Any) -> Any:
-    """(node, number of the result) that a tensor's gradient flows into."""
-    return _input_node(tensor), tensor.output_nr
+    """Where a tensor's gradient flows: `.node` and `.output_nr`; `autograd.grad` takes it in the place of the tensor."""
+    node = _input_node(tensor)
+    return GradientEdge(node.node if isinstance(node, Port) else node, tensor.output_nr, node)
 
 
-__all__ = ["Node", "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = ["GradientEdge", "Node", "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]

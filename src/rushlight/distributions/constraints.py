@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rushlight.functions import arithmetic, shape
+from rushlight.functions import arithmetic, diagonals, shape
 from rushlight.functions.linalg.factoring import eigvalsh
 from rushlight.functions.linalg.solving import cholesky_ex
 
@@ -69,9 +69,7 @@ class _Dependent(Constraint):
 class _DependentProperty(property, _Dependent):
     """A property whose value is a constraint: of the class it is dependent, of an instance it is known."""
 
-    def __init__(
-        self, fn: Any = None, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented
-    ) -> None:
+    def __init__(self, fn: Any = None, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented) -> None:
         super().__init__(fn)
         self._is_discrete, self._event_dim = is_discrete, event_dim
 

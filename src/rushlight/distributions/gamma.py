@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Number
 from typing import Any
 
+from rushlight.creation import as_tensor
 from rushlight.distributions import constraints
 from rushlight.distributions.distribution import expand_parameters
 from rushlight.distributions.exp_family import ExponentialFamily
@@ -44,6 +45,7 @@ class Gamma(ExponentialFamily):
 
     def log_prob(self, value: Any) -> Any:
         """Logarithm of the density."""
+        value = as_tensor(value, dtype=self.rate.dtype)
         if self._validate_args:
             self._validate_sample(value)
         a, rate = self.concentration, self.rate

@@ -7,7 +7,14 @@ from typing import Any
 
 from rushlight.distributions import constraints
 from rushlight.distributions.distribution import Distribution, expand_parameters
-from rushlight.distributions.utils import broadcast_all, lazy_property, logits_to_probs, one_of, probs_to_logits, unit_draws
+from rushlight.distributions.utils import (
+    broadcast_all,
+    lazy_property,
+    logits_to_probs,
+    one_of,
+    probs_to_logits,
+    unit_draws,
+)
 from rushlight.dtypes import finfo
 from rushlight.modes import no_grad
 from rushlight.nn.functional.loss import binary_cross_entropy_with_logits
@@ -25,12 +32,14 @@ class Geometric(Distribution):
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         one_of(probs, logits)
-        given = logits if probs is None else probs
+        name, given = ("logits", logits) if probs is None else ("probs", probs)
         if probs is not None:
             (self.probs,) = broadcast_all(probs)
         else:
             (self.logits,) = broadcast_all(logits)
-        super().__init__(Size() if isinstance(given, Number) else self.param_shape, validate_args=validate_args)
+        super().__init__(
+            Size() if isinstance(given, Number) else self.__dict__[name].size(), validate_args=validate_args
+        )
         if self._validate_args and probs is not None:
             valid = self.probs > 0
             if not valid.all():
@@ -53,11 +62,6 @@ class Geometric(Distribution):
     mean = property(lambda self: 1.0 / self.probs - 1.0)
     mode = property(lambda self: self.probs * 0)
     variance = property(lambda self: (1.0 / self.probs - 1.0) / self.probs)
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the given parameter."""
-        return Size((self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"]).shape)
 
     def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
         """Draws by the inverse of the distribution function."""

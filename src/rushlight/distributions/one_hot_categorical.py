@@ -8,7 +8,7 @@ from rushlight.creation import eye
 from rushlight.distributions import constraints
 from rushlight.distributions.categorical import Categorical
 from rushlight.distributions.distribution import Distribution
-from rushlight.nn.functional.dense import one_hot
+from rushlight.nn.functional.lookup import one_hot
 from rushlight.size import Size
 
 __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
@@ -23,9 +23,7 @@ class OneHotCategorical(Distribution):
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         self._categorical = Categorical(probs, logits)
-        super().__init__(
-            self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args
-        )
+        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution with its batch broadcast to `batch_shape`."""

@@ -45,7 +45,7 @@ def _seed(t: Any, gradient: Any, create_graph: bool, name: str) -> tuple[Any, An
 
 
 def _as_list(values: Any) -> list[Any]:
-    return [values] if isinstance(values, Variable) else list(values)
+    return [values] if isinstance(values, Variable) or hasattr(values, "ownership_token") else list(values)
 
 
 def backward(
@@ -88,6 +88,8 @@ def backward(
 
 
 def _input_node(t: Any) -> Any:
+    if not isinstance(t, Variable):
+        return t.ownership_token
     if t._view is not None:
         sync(t)
     if t._node is None:

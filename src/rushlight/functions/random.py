@@ -24,7 +24,8 @@ from rushlight.functions.draw_checks import (
 )
 from rushlight.functions.fast import needs_tensor, store
 from rushlight.modes import ACTIVE, state
-from rushlight.ops import pathwise, random as ops
+from rushlight.ops import pathwise
+from rushlight.ops import random as ops
 from rushlight.ops.kinds import Op
 from rushlight.tape import Variable, apply_inplace, bump, check_no_overlap, record, wrap
 

@@ -20,7 +20,7 @@ from rushlight.ops import linear
 from rushlight.ops import reduce as ops
 from rushlight.ops.kinds import OPS, normal_dims
 from rushlight.spec import Spec
-from rushlight.tape import Variable, node_class, record, sync, wrap
+from rushlight.tape import Variable, node_class, record, sync, variable, wrap
 
 
 def pair(name: str, fields: str = "values indices") -> Any:
@@ -63,6 +63,10 @@ def numpy_names(function: Any) -> Any:
 
 _FAST = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 _sum_all = node_class(linear.sum)
+# A product with ones takes 0.3 us for 256 elements where NumPy's reduction takes 0.8: most of that is its own set-up.
+_SHORT = 1024
+_ONES = {d: np.ones(_SHORT, d) for d in _FAST}
+_ndarray, _add_up, _array, _new = np.ndarray, np.add.reduce, np.array, object.__new__
 
 
 def sum(
@@ -71,8 +75,8 @@ def sum(
 ) -> Any:  # fmt: skip
     """Sum of the elements along `dim` (an int, several, or None for all)."""
     x = input._data
-    if dim is None is axis and dtype is None is out and not (keepdim or keepdims or ACTIVE) and type(x) is np.ndarray:
-        if x.dtype in _FAST:
+    if dim is None is axis and dtype is None is out and not (keepdim or keepdims or ACTIVE) and type(x) is _ndarray:
+        if x.dtype in _FAST and x.flags.c_contiguous:
             return _summed(input, x)
     if dtype is not None:
         input = cast(input, dtype)
@@ -82,17 +86,20 @@ def sum(
 
 def _summed(input: Any, x: Any) -> Any:
     """The sum of all elements: `record` without its general bookkeeping."""
-    t = wrap(np.array(np.add.reduce(x.ravel() if x.flags.c_contiguous else x, None)))
+    t = _new(variable._plain)
+    n = x.size
+    t._data = _array(x.ravel().dot(_ONES[x.dtype][:n]) if n <= _SHORT else _add_up(x.ravel()))
+    t._counter = [0]
+    t._view = t._node = None
     if input._view is not None:
         sync(input)
     edge = input._node
     if edge is not None and state.grad:
-        node = object.__new__(_sum_all)
+        t._node = node = _new(_sum_all)
         node.edges = (edge,)
         node.saved = (Spec(x.shape, x.dtype), None, False)
         node.versions = ()
         node.specs = node.where = node.hooks = node.out_specs = None
-        t._node = node
     return t
 
 

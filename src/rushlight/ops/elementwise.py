@@ -134,7 +134,7 @@ def _pow_grad_exponent(g: Any, x: Any, out: Any, y: Any) -> Any:
     return g * conj_of(where(eq(x, 0) & ge(y, 0), zeros_like(out), out * log(x)))
 
 
-@elementwise(kinds="iufc", refusal="pow", grad=(_pow_grad_base, _pow_grad_exponent))
+@elementwise(name="PowBackward1", kinds="iufc", refusal="pow", grad=(_pow_grad_base, _pow_grad_exponent))
 def pow(xp: Any, x: Array, y: Array) -> Array:
     """x ** y of two arrays."""
     return xp.power(x, y)
@@ -164,7 +164,7 @@ def pow_scalar(xp: Any, x: Array, exponent: Any = 2) -> Array:
     return xp.power(x, exponent)
 
 
-@elementwise(name="PowBackward1", grad=lambda g, out, base: g * out * math.log(base) if base > 0 else g * out * 0)
+@elementwise(name="PowBackward2", grad=lambda g, out, base: g * out * math.log(base) if base > 0 else g * out * 0)
 def rpow_scalar(xp: Any, x: Array, base: Any = 2) -> Array:
     """base ** x for a Python number `base`."""
     return xp.power(np.asarray(base, x.dtype), x)
@@ -537,7 +537,7 @@ def zeros_like(x: Any) -> Any:
     """A zero of x's dtype, broadcasting as x does."""
     if isinstance(x, (int, float, complex)):
         return 0
-    return x * 0 if hasattr(x, "op_rank") else np.zeros((), x.dtype)
+    return zeros_as(x) if hasattr(x, "op_rank") else np.zeros((), x.dtype)
 
 
 def _clamp_grad(g: Any, x: Any, min: Any, max: Any) -> Any:

@@ -79,8 +79,8 @@ def _brought_inside(at: Any, size: int, padding_mode: str, align_corners: bool) 
     return at
 
 
-def _values(x: Any, corner: list[Any], size: Ints) -> Any:
-    """Values of x [N, C, *size] at integer pixels [N, *], one array per dim; 0 outside."""
+def _values(x: Any, corner: list[Any], size: Ints, weight: Any) -> Any:
+    """Values of x [N, C, *size] at integer pixels [N, *], one array per dim, times `weight` [N, *]; 0 outside."""
     n, c = spec_of(x).shape[:2]
     inside: Any = None
     flat: Any = None
@@ -94,8 +94,8 @@ def _values(x: Any, corner: list[Any], size: Ints) -> Any:
     wide = (n, c, *shape[1:])
     index = expand(reshape(flat, (n, 1, *shape[1:])), wide)
     inside = expand(reshape(inside, (n, 1, *shape[1:])), wide)
-    # where, not a product: what lies outside must not turn infinities into NaN
-    return where(inside, plane_gather(x, index, len(size)), 0.0)
+    # where, not a product with a mask: what lies outside must not turn infinities into NaN
+    return where(inside, plane_gather(x, index, len(size)) * _per_channel(weight), 0.0)
 
 
 def _per_channel(weight: Any) -> Any:
@@ -113,7 +113,7 @@ def _linear_corners(x: Any, at: list[Any], size: Ints) -> list[Any]:
         for share, step in zip(shares, corner, strict=True):
             factor = share if step else 1 - share
             weight = factor if weight is None else weight * factor
-        found.append(_values(x, pixel, size) * _per_channel(weight))
+        found.append(_values(x, pixel, size, weight))
     return found
 
 
@@ -126,7 +126,7 @@ def _cubic_corners(x: Any, raw: list[Any], size: Ints, padding_mode: str, align_
             _brought_inside(low + (step - 1), m, padding_mode, align_corners)
             for low, step, m in zip(lows, (i, j), size, strict=True)
         ]
-        found.append(_values(x, pixel, size) * _per_channel(weights[0][i] * weights[1][j]))
+        found.append(_values(x, pixel, size, weights[0][i] * weights[1][j]))
     return found
 
 
@@ -150,7 +150,7 @@ def grid_sample(x: Array, grid: Array, mode: str, padding_mode: str, align_corne
             pixels = [round(a) for a in at]
             # the positions get a gradient of zeros, as in PyTorch
             ones = clamp(functools.reduce(add, pixels), 1.0, 1.0)
-            corners = [_values(x, pixels, size) * _per_channel(ones)]
+            corners = [_values(x, pixels, size, ones)]
         else:
             corners = _linear_corners(x, at, size)
     return sum_of_corners2d(corners) if n == 2 else sum_of_corners3d(corners)

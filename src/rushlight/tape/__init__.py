@@ -12,8 +12,10 @@ from rushlight.tape.inplace import (
     chain_of,
     check_no_overlap,
     check_no_partial_overlap,
+    check_view,
     check_writable,
     inplace,
+    rebase,
     root_of,
 )
 from rushlight.tape.node import (
@@ -22,16 +24,18 @@ from rushlight.tape.node import (
     Node,
     Port,
     RemovableHandle,
+    changed_error,
     freed_error,
     hooks_of,
     leaf_node,
+    maker_of,
     node_class,
     replay,
     revive,
 )
 from rushlight.tape.record import inference_error, make_node, needs_grad, record, sync
 from rushlight.tape.variable import Variable, as_array, make_view, plain_tensor, wrap
-from rushlight.tape.walk import run_backward, will_run
+from rushlight.tape.walk import current_walk, run_backward, will_run
 from rushlight.tape.where import caller, place
 
 __all__ = [
@@ -47,9 +51,12 @@ __all__ = [
     "check_castable",
     "caller",
     "chain_of",
+    "changed_error",
     "check_no_overlap",
+    "check_view",
     "check_no_partial_overlap",
     "check_writable",
+    "current_walk",
     "freed_error",
     "hooks_of",
     "inference_error",
@@ -57,10 +64,12 @@ __all__ = [
     "leaf_node",
     "make_node",
     "make_view",
+    "maker_of",
     "needs_grad",
     "node_class",
     "place",
     "plain_tensor",
+    "rebase",
     "record",
     "replay",
     "revive",

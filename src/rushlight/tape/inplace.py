@@ -51,6 +51,13 @@ def check_view(t: Any) -> None:
     """Raise where a change of view `t` cannot be recorded: it was taken under no_grad, or is one of several."""
     view = t
     while view._view is not None:
+        if view._view[1] is None and view._node is not None:
+            raise InplaceError(
+                f"Output 0 of {short_name(view._node)} is a view and is being modified inplace. This view was created "
+                "inside a custom Function (or because an input was returned as-is) and the autograd logic to handle "
+                "view+inplace would override the custom backward associated with the custom Function, leading to incorrect "
+                "gradients. This behavior is forbidden. You can fix this by cloning the output of the custom Function."
+            )
         if view._view[1] is None:
             raise InplaceError(
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
@@ -163,8 +170,13 @@ def set_history(t: Any, node: Node, out: Any) -> None:
             hooks_of(node).retain, t._node.hooks.retain = t._node.hooks.retain, None
         t._node = node
         return
+    rebase(t, node)
+
+
+def rebase(t: Any, node: Node, operand: int = 0) -> None:
+    """Give the base of view `t` a history in which `node` changed the view, its operand number `operand`."""
     root, chain = root_of(t), chain_of(t)
-    root._node = CopySlices(root._node, node, chain)
+    root._node = CopySlices(root._node, node, chain, operand)
     _mark_stale(t)
     sync(t)
 

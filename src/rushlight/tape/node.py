@@ -56,7 +56,25 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """The nodes of the operands, each with the number of the result it made."""
-        return tuple((e.node, e.index) if isinstance(e, Port) else (e, 0) for e in self.edges)
+        masks = () if self.op is None else self.op.masks
+        edges = [e for i, e in enumerate(self.edges) if i not in masks]
+        return tuple((e.node, e.index) if isinstance(e, Port) else (e, 0) for e in edges)
+
+    def __getattr__(self, name: str) -> Any:
+        """What PyTorch calls `_saved_self`, `_saved_result` ...: a kept value, by the name of its role."""
+        if name.startswith("_saved_") and self.op is not None:
+            return self.kept(name.removeprefix("_saved_"))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def kept(self, role: str) -> Any:
+        """The value kept in a role: `self`, `other`, `result`, or an operand's or parameter's own name."""
+        inputs = self.op.inputs
+        number = {"self": 0, "other": 1}.get(role, inputs.index(role) if role in inputs else None)
+        for slot, (kind, key) in enumerate(self.op.saved_plan):
+            if (kind, key) in (("out", 0) if role == "result" else ("input", number), ("static", role)):
+                self.check()
+                return self.lifted()[slot]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute '_saved_{role}'")
 
     def register_hook(self, hook: Callable[..., Any]) -> Any:
         """Call `hook(grad_inputs, grad_outputs)` after this node ran; it may return new gradients."""
@@ -281,23 +299,25 @@ class Port(Node):
 class CopySlices(Node):
     """A base whose view was changed in place: the view's region takes `fn`'s gradient, the rest passes."""
 
-    __slots__ = ("fn", "chain")
+    __slots__ = ("fn", "chain", "operand")
     ordinary = False
 
-    def __init__(self, base_edge: Any, fn: Node, chain: list[Any]) -> None:
-        self.edges = (base_edge, *fn.edges[1:])
+    def __init__(self, base_edge: Any, fn: Node, chain: list[Any], operand: int = 0) -> None:
+        self.edges = (*fn.edges[:operand], base_edge, *fn.edges[operand + 1 :])
         self.saved = ()
         self.versions = ()
         self.specs = self.where = self.hooks = self.out_specs = None
         self.fn = fn
         self.chain = chain
+        self.operand = operand
 
     def _split(self, g: Any, copy: Callable[[Any], Any], pull: Callable[[Any], Sequence[Any]], write: Any) -> Sequence[Any]:
         whole = copy(g)
         region = replay(whole, self.chain)
-        grads = pull(copy(region))
-        write(region, grads[0])
-        return (whole, *grads[1:])
+        grads = list(pull(copy(region)))
+        write(region, grads[self.operand])
+        grads[self.operand] = whole
+        return grads
 
     def pull(self, g: Any) -> Sequence[Any]:
         return self._split(g, lambda a: np.array(a, copy=True), self.fn.pull, _write_region)
@@ -401,14 +421,21 @@ def overwritten_error(node: Node, slot: int, version: list[Any], kept: int) -> R
     """The error for a kept value that was changed in place, naming both lines."""
     value = node.saved[slot] if node.saved else None
     kind, key = node.op.saved_plan[slot]
-    source = node if kind == "out" else None if key == node.op.variadic else node.edges[key]
-    operand = "its result" if kind == "out" else f"operand '{node.op.inputs[key]}'"
+    if kind == "out":
+        source, operand = short_name(node), "its result"
+    else:
+        edge = None if key == node.op.variadic else node.edges[key]
+        source, operand = maker_of(edge, version), f"operand '{node.op.inputs[key]}'"
     return changed_error(value, source, version, kept, f"{node.op.name} kept {operand} at {place(node.where)}")
 
 
-def changed_error(value: Any, source: Any, version: list[Any], expected: int, kept: str) -> RuntimeError:
-    """The error for `value`, the result of node `source`, that was changed in place after version `expected`."""
-    name = version[2] if len(version) > 2 else "" if source is None or type(source) is AccumulateGrad else short_name(source)
+def maker_of(node: Any, version: list[Any]) -> str:
+    """Name of the op that made, or last changed, a tensor with this node and version."""
+    return version[2] if len(version) > 2 else "" if node is None or type(node) is AccumulateGrad else short_name(node)
+
+
+def changed_error(value: Any, name: str, version: list[Any], expected: int, kept: str) -> RuntimeError:
+    """The error for `value`, a result of the op `name`, that was changed in place after version `expected`."""
     text = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[{_type_name(value)} {list(getattr(value, 'shape', []))}]{f', which is output 0 of {name},' if name else ''} is at "

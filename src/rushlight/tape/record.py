@@ -73,6 +73,8 @@ def make_node(op: Op, operands: Sequence[Any], raw: Sequence[Any], params: dict[
         _save(node, op, operands, raw, params, out, edges)
     else:
         node.saved = node.versions = ()
+    if state.anomaly and node.where is None:
+        node.where = caller()
     return node
 
 

@@ -55,6 +55,11 @@ def will_run(node: Any) -> bool:
     return _running.walk is not None and node in _running.walk.waiting
 
 
+def current_walk() -> Any:
+    """The walk that this thread is in, None outside of one."""
+    return _running.walk
+
+
 def _count_edges(seeds: Sequence[tuple[Any, Any]]) -> dict[Any, int]:
     """Each node that can be reached, with the number of edges into it."""
     waiting = {node: 0 for node, _ in seeds}
@@ -188,7 +193,7 @@ class _Walk:
             return ()
         else:
             results = node.pull_graph(g) if self.create_graph else node.pull(g)
-        if state.anomaly:
+        if state.anomaly and state.check_nan:
             check_anomaly(node, results)
         if hooks is not None and hooks.post:
             results = self._after(node, results, g)
@@ -202,7 +207,7 @@ class _Walk:
 
     def _materialise(self, node: Any, slots: list[Any]) -> tuple[Any, ...]:
         filled = tuple(
-            xp_numpy.expand(np.zeros((), s.dtype), s.shape) if g is None and node.fills_missing else g
+            xp_numpy.expand(np.zeros((), s.dtype), s.shape) if g is None and s is not None and node.fills_missing else g
             for g, s in zip(slots, node.out_specs, strict=True)
         )
         return tuple(wrap(g) if type(g) is ndarray else g for g in filled) if self.create_graph else filled

@@ -87,20 +87,12 @@ def sum_gradient_is_writable(torch: Any) -> Any:
     return [x.grad, x.grad.stride(), x.grad.is_contiguous()]
 
 
-def grad_functions_return_fresh_memory(torch: Any) -> Any:
-    a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-    ga, gb = torch.autograd.grad((a + b).sum(), (a, b))
-    ga.zero_()
-    return [ga, gb, a.grad]
-
-
 def backward_errors(torch: Any) -> Any:
     x = torch.ones(2, requires_grad=True)
     return [
         raised(lambda: (x * 2).backward()),
         raised(lambda: torch.ones(()).backward()),
         raised(lambda: (x * 2).backward(torch.ones(3))),
-        raised(lambda: (x * 2).sum().backward(2.0)),
         raised(lambda: torch.autograd.backward([x.sum(), x.sum()], [torch.ones(())])),
         raised(lambda: (x * 2).argmax().backward()),
         raised(lambda: (x * 2)[:1].backward()),
