@@ -44,35 +44,53 @@ from rushlight.creation import (
 from rushlight.device import device
 from rushlight.dtypes import (
     bfloat16,
-    bool_ as bool,
     can_cast,
-    complex128,
-    complex128 as cdouble,
     complex64,
-    complex64 as cfloat,
+    complex128,
     dtype,
     finfo,
     float16,
-    float16 as half,
     float32,
-    float32 as float,
     float64,
-    float64 as double,
     get_default_dtype,
     iinfo,
-    int16,
-    int16 as short,
-    int32,
-    int32 as int,
-    int64,
-    int64 as long,
     int8,
+    int16,
+    int32,
+    int64,
     promote_types,
     set_default_dtype,
+    uint8,
     uint16,
     uint32,
     uint64,
-    uint8,
+)
+from rushlight.dtypes import (
+    bool_ as bool,
+)
+from rushlight.dtypes import (
+    complex64 as cfloat,
+)
+from rushlight.dtypes import (
+    complex128 as cdouble,
+)
+from rushlight.dtypes import (
+    float16 as half,
+)
+from rushlight.dtypes import (
+    float32 as float,
+)
+from rushlight.dtypes import (
+    float64 as double,
+)
+from rushlight.dtypes import (
+    int16 as short,
+)
+from rushlight.dtypes import (
+    int32 as int,
+)
+from rushlight.dtypes import (
+    int64 as long,
 )
 from rushlight.formats import (
     channels_last,
@@ -85,6 +103,7 @@ from rushlight.formats import (
     sparse_csr,
     strided,
 )
+from rushlight.functions.activation import hardshrink, prelu
 from rushlight.functions.arithmetic import (
     abs,
     absolute,
@@ -167,9 +186,9 @@ from rushlight.functions.arithmetic import (
     less_equal,
     lgamma,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     logaddexp,
     logaddexp2,
     logical_and,
@@ -216,6 +235,19 @@ from rushlight.functions.arithmetic import (
     xlogy,
 )
 from rushlight.functions.combine import block_diag, cartesian_prod, complex, meshgrid, polar
+from rushlight.functions.diagonals import (
+    diag,
+    diag_embed,
+    diagflat,
+    diagonal,
+    flip,
+    fliplr,
+    flipud,
+    roll,
+    rot90,
+    tril,
+    triu,
+)
 from rushlight.functions.indexing import (
     argwhere,
     gather,
@@ -326,19 +358,6 @@ from rushlight.functions.reduce import (
     unique_consecutive,
     var,
     var_mean,
-)
-from rushlight.functions.diagonals import (
-    diag,
-    diag_embed,
-    diagflat,
-    diagonal,
-    flip,
-    fliplr,
-    flipud,
-    roll,
-    rot90,
-    tril,
-    triu,
 )
 from rushlight.functions.shape import (
     adjoint,
@@ -455,7 +474,7 @@ range = range_
 globals().update(LEGACY)
 
 # Packages imported on first use.
-_PACKAGES = frozenset("amp fft linalg nn optim serialization special utils testing func distributed distributions jit".split())
+_PACKAGES = frozenset("amp fft linalg nn optim serialization special utils func distributions jit".split())
 # Names of this namespace that live in such packages.
 _HOMES = {
     "rushlight.amp.autocast_mode": """
@@ -468,13 +487,19 @@ _HOMES = {
         pca_lowrank svd_lowrank
     """,
     "rushlight.nn.functional.activation": """
-        celu_ hardshrink prelu relu_ rrelu_ selu_ threshold_
+        celu_ relu_ rrelu_ selu_ threshold_
     """,
     "rushlight.nn.functional.dense": """
         bilinear
     """,
     "rushlight.nn.functional.distance": """
         cosine_similarity pairwise_distance pdist
+    """,
+    "rushlight.backends.threads": "get_num_threads set_num_threads",
+    "rushlight.nn.functional": """
+        adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d batch_norm channel_shuffle conv1d conv2d conv3d conv_tbc
+        conv_transpose1d conv_transpose2d conv_transpose3d group_norm instance_norm layer_norm max_pool1d
+        max_pool1d_with_indices max_pool2d max_pool3d native_channel_shuffle pixel_shuffle pixel_unshuffle rms_norm
     """,
     "rushlight.nn.functional.native": """
         alpha_dropout alpha_dropout_ binary_cross_entropy_with_logits celu cosine_embedding_loss ctc_loss
@@ -500,6 +525,8 @@ def __getattr__(name: str) -> Any:
     home = _LATE.get(name)
     if home is not None:
         value = getattr(importlib.import_module(home), name)
+    elif name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name):
+        value = getattr(Tensor, name)  # the in-place methods are functions too
     elif name in _PACKAGES:
         value = importlib.import_module(f"{__name__}.{name}")
     else:

@@ -186,13 +186,20 @@ def from_numpy(array: Any) -> Any:
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     from_np(array.dtype)
     if not array.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported.")
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported."
+        )
     if any(s < 0 for s in array.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
             "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
         )
-    if array.base is not None and storage_array(array) is not array and array.dtype in NATIVE and array.dtype.kind != "V":
+    if (
+        array.base is not None
+        and storage_array(array) is not array
+        and array.dtype in NATIVE
+        and array.dtype.kind != "V"
+    ):
         return wrap(np.asarray(_Memory(array)))
     return wrap(array.view(np.ndarray))
 
@@ -258,7 +265,15 @@ def full(
     shape = _shape((size,), "full")
     value = fill_value._data.item() if isinstance(fill_value, Variable) else fill_value
     if dtype is None:
-        category = 0 if isinstance(value, (bool, np.bool_)) else 1 if isinstance(value, int) else 3 if isinstance(value, complex) else 2
+        category = (
+            0
+            if isinstance(value, (bool, np.bool_))
+            else 1
+            if isinstance(value, int)
+            else 3
+            if isinstance(value, complex)
+            else 2
+        )
         wanted = default_np(category)
     else:
         wanted = dtype.np
@@ -296,14 +311,18 @@ def full_like(
     return finished(np.full_like(input._data, fill_value, dtype=None if dtype is None else dtype.np), requires_grad)
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Any:
+def empty_strided(
+    size: Any, stride: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """Uninitialised elements with given sizes and strides."""
     check_available(device)
     wanted = (dtype or get_default_dtype()).np
     sizes, strides = ints((size,)), ints((stride,))
     count = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
     memory = np.empty(count, wanted)
-    return finished(np.lib.stride_tricks.as_strided(memory, sizes, tuple(s * wanted.itemsize for s in strides)), requires_grad)
+    return finished(
+        np.lib.stride_tricks.as_strided(memory, sizes, tuple(s * wanted.itemsize for s in strides)), requires_grad
+    )
 
 
 def eye(
@@ -478,7 +497,9 @@ def _legacy(name: str, wanted: dtype) -> Any:
         t = Tensor.__new__(cls, *args, device=device)
         return wrap(t._data)
 
-    return _LegacyType(name, (Tensor,), {"__new__": make, "legacy_dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."})
+    return _LegacyType(
+        name, (Tensor,), {"__new__": make, "legacy_dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."}
+    )
 
 
 LEGACY = {name.rpartition(".")[2]: _legacy(name.rpartition(".")[2], d) for name, d in TYPE_NAMES.items()}

@@ -30,7 +30,9 @@ class device:
         if isinstance(type, int) and not isinstance(type, bool):
             type, index = "cuda", type
         if not isinstance(type, str):
-            raise TypeError(f"device(): argument 'device' must be torch.device, str or int, not {type.__class__.__name__}")
+            raise TypeError(
+                f"device(): argument 'device' must be torch.device, str or int, not {type.__class__.__name__}"
+            )
         found = _FORM.match(type)
         if found is None or found[1] not in TYPES:
             if found is None and not type.isalpha():
@@ -45,7 +47,9 @@ class device:
         self.index = int(found[2]) if found[2] is not None else index
 
     def __repr__(self) -> str:
-        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        return (
+            f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        )
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -72,7 +76,9 @@ def check_available(place: Any) -> device:
         return wanted
     if wanted.type == "cuda":
         raise explain(
-            DeviceError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a driver"),
+            DeviceError(
+                "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a driver"
+            ),
             expected="cpu (the only device here)",
             received=wanted,
             fix="device = 'cuda' if torch.cuda.is_available() else 'cpu'",

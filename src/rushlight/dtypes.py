@@ -210,9 +210,7 @@ class finfo:
     def __init__(self, type: dtype | None = None) -> None:
         d = get_default_dtype() if type is None else type
         if d.category < 2:
-            raise TypeError(
-                f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d!r}'"
-            )
+            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d!r}'")
         info: Any = ml_dtypes.finfo(d.to_real().np)  # type: ignore[no-untyped-call]
         self.dtype = d.name
         self.bits = info.bits
@@ -232,9 +230,7 @@ class iinfo:
 
     def __init__(self, type: dtype) -> None:
         if type.category >= 2:
-            raise TypeError(
-                f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'"
-            )
+            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'")
         if type.category == 0:
             raise TypeError("torch.bool is not supported by torch.iinfo")
         info = np.iinfo(type.np)

@@ -53,6 +53,11 @@ class GradientError(RuntimeError):
     """A gradient was asked for that does not exist."""
 
 
+@_shown_as(RuntimeError)
+class BoundsError(RuntimeError, IndexError):
+    """A position outside a tensor, in an operand that holds positions."""
+
+
 class TraceError(RuntimeError):
     """Something that a traced function cannot do."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rushlight.functions import activation as AC
 from rushlight.functions import arithmetic as A
 from rushlight.functions import convert as C
 from rushlight.functions import diagonals as DG
@@ -503,6 +504,8 @@ class Methods:
     softmax = SM.softmax
     log_softmax = SM.log_softmax
     logsumexp = SM.logsumexp
+    prelu = AC.prelu
+    hardshrink = AC.hardshrink
 
     # Random draws
 

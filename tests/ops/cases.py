@@ -14,7 +14,14 @@ SHAPE = (3, 4)
 def unary(kind: str, *names: str, **rules: object) -> None:
     """Rows of elementwise functions of one operand that PyTorch has under the same name."""
     for name in names:
-        case(name, lambda torch, x, name=name: getattr(torch, name)(x), s((SHAPE, kind)), s(((), kind)), s(((2, 0), kind)), **rules)
+        case(
+            name,
+            lambda torch, x, name=name: getattr(torch, name)(x),
+            s((SHAPE, kind)),
+            s(((), kind)),
+            s(((2, 0), kind)),
+            **rules,
+        )
 
 
 def binary(kinds: tuple[str, str], *names: str, **rules: object) -> None:
@@ -28,7 +35,23 @@ def binary(kinds: tuple[str, str], *names: str, **rules: object) -> None:
         )  # fmt: skip
 
 
-unary("normal", "neg", "exp", "exp2", "expm1", "sin", "cos", "atan", "sinh", "cosh", "tanh", "asinh", "erf", "erfc", "sigmoid")
+unary(
+    "normal",
+    "neg",
+    "exp",
+    "exp2",
+    "expm1",
+    "sin",
+    "cos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "erf",
+    "erfc",
+    "sigmoid",
+)
 unary("normal", "deg2rad", "rad2deg", "angle", second=False)
 unary("positive", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "lgamma", "square")
 unary("unit", "asin", "acos", "atanh", "erfinv", "tan")
@@ -50,10 +73,25 @@ binary(("apart", "positive"), "floor_divide", "nextafter", "heaviside", grad=Fal
 binary(("apart", "normal"), "maximum", "minimum", "fmax", "fmin", second=False)
 binary(("int", "index"), "eq", "ne", "lt", "le", "gt", "ge", grad=False)
 binary(("index", "index"), "logical_and", "logical_or", "logical_xor", grad=False)
-binary(("int", "int"), "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm", grad=False)
+binary(
+    ("int", "int"),
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "bitwise_left_shift",
+    "bitwise_right_shift",
+    "gcd",
+    "lcm",
+    grad=False,
+)
 case("rsub", lambda torch, x, y: y - x, s(SHAPE, (4,)))
 case("rdiv", lambda torch, x, y: y / x, s((SHAPE, "positive"), (4,)))
-case("div_trunc", lambda torch, x, y: torch.div(x, y, rounding_mode="trunc"), s((SHAPE, "apart"), ((4,), "positive")), grad=False)
+case(
+    "div_trunc",
+    lambda torch, x, y: torch.div(x, y, rounding_mode="trunc"),
+    s((SHAPE, "apart"), ((4,), "positive")),
+    grad=False,
+)
 case(
     "pow_scalar", lambda torch, x, exponent: x**exponent,
     *(s((SHAPE, "positive"), exponent=e) for e in (0, 1, 2, 3, 0.5, -1, 2.5)),
@@ -66,11 +104,18 @@ case(
     second=False,
 )  # fmt: skip
 case("masked_fill", lambda torch, x, mask, value: x.masked_fill(mask, value), s(SHAPE, ((4,), "mask"), value=2.0))
-case("lerp_scalar", lambda torch, x, y, weight: torch.lerp(x, y, weight), s(SHAPE, (4,), weight=0.3), s(SHAPE, (4,), weight=0.8))
+case(
+    "lerp_scalar",
+    lambda torch, x, y, weight: torch.lerp(x, y, weight),
+    s(SHAPE, (4,), weight=0.3),
+    s(SHAPE, (4,), weight=0.8),
+)
 case("lerp", lambda torch, x, y, w: torch.lerp(x, y, w), s(SHAPE, SHAPE, (SHAPE, "unit")))
 case("addcmul", lambda torch, a, x, y, value: torch.addcmul(a, x, y, value=value), s(SHAPE, (4,), SHAPE, value=0.5))
 case(
-    "addcdiv", lambda torch, a, x, y, value: torch.addcdiv(a, x, y, value=value), s(SHAPE, (4,), (SHAPE, "positive"), value=0.5)
+    "addcdiv",
+    lambda torch, a, x, y, value: torch.addcdiv(a, x, y, value=value),
+    s(SHAPE, (4,), (SHAPE, "positive"), value=0.5),
 )
 case("copy_into", lambda torch, x, y: x.clone().copy_(y), s(SHAPE, (4,)), second=False)
 
@@ -112,7 +157,12 @@ case(
     "median_dim", lambda torch, x, dim, keepdim, skip_nan: tuple(torch.median(x, dim, keepdim)),
     s((SHAPE, "apart"), dim=1, keepdim=False, skip_nan=False), s((SHAPE, "apart"), dim=0, keepdim=True, skip_nan=False), second=False,
 )  # fmt: skip
-case("kth_dim", lambda torch, x, dim, keepdim, k: tuple(torch.kthvalue(x, k, dim, keepdim)), s((SHAPE, "apart"), dim=1, keepdim=False, k=2), second=False)
+case(
+    "kth_dim",
+    lambda torch, x, dim, keepdim, k: tuple(torch.kthvalue(x, k, dim, keepdim)),
+    s((SHAPE, "apart"), dim=1, keepdim=False, k=2),
+    second=False,
+)
 for _name in ("argmax", "argmin"):
     case(
         _name, lambda torch, x, dim, keepdim, name=_name: getattr(torch, name)(x, dim, keepdim),
@@ -123,14 +173,29 @@ case("sort_dim", lambda torch, x, dim, descending: tuple(torch.sort(x, dim, desc
 case("topk_dim", lambda torch, x, k, dim, largest: tuple(torch.topk(x, k, dim, largest)),
      s((SHAPE, "apart"), k=2, dim=1, largest=True), s((SHAPE, "apart"), k=1, dim=0, largest=False), second=False)  # fmt: skip
 for _name in ("cumsum", "cumprod", "logcumsumexp"):
-    case(_name, lambda torch, x, dim, name=_name: getattr(torch, name)(x, dim), s((SHAPE, "positive"), dim=0), s((SHAPE, "positive"), dim=1))
+    case(
+        _name,
+        lambda torch, x, dim, name=_name: getattr(torch, name)(x, dim),
+        s((SHAPE, "positive"), dim=0),
+        s((SHAPE, "positive"), dim=1),
+    )
 for _name in ("cummax", "cummin"):
-    case(_name, lambda torch, x, dim, name=_name: tuple(getattr(torch, name)(x, dim)), s((SHAPE, "apart"), dim=1), second=False)
+    case(
+        _name,
+        lambda torch, x, dim, name=_name: tuple(getattr(torch, name)(x, dim)),
+        s((SHAPE, "apart"), dim=1),
+        second=False,
+    )
 case(
     "vector_norm", lambda torch, x, p, dim, keepdim: torch.linalg.vector_norm(x, p, dim, keepdim),
     *(s((SHAPE, "apart"), p=p, dim=d, keepdim=False) for p in (1.0, 2.0, 3.0, float("inf")) for d in (None, 1)), second=False,
 )  # fmt: skip
-case("bincount", lambda torch, x, weights, minlength: torch.bincount(x, minlength=minlength), s(((9,), "index"), None, minlength=5), grad=False)
+case(
+    "bincount",
+    lambda torch, x, weights, minlength: torch.bincount(x, minlength=minlength),
+    s(((9,), "index"), None, minlength=5),
+    grad=False,
+)
 case("searchsorted", lambda torch, a, x, right: torch.searchsorted(a.sort()[0], x, right=right), grad=False)
 CASES["searchsorted"].samples = [s(np.arange(5.0), SHAPE, right=False), s(np.arange(5.0), SHAPE, right=True)]
 case("nansum", lambda torch, x, dim, keepdim: torch.nansum(x, dim, keepdim), s(SHAPE, dim=1, keepdim=False))
@@ -139,8 +204,20 @@ case("count_nonzero", lambda torch, x, dim: torch.count_nonzero(x, dim), s((SHAP
 
 # Shape
 
-case("expand", lambda torch, x, shape: x.expand(shape), s((3, 1), shape=(3, 4)), s((4,), shape=(2, 3, 4)), s((), shape=(2, 2)))
-case("view_as", lambda torch, x, shape: x.view(shape), s((3, 4), shape=(2, 6)), s((3, 4), shape=(12,)), s((0, 3), shape=(3, 0)))
+case(
+    "expand",
+    lambda torch, x, shape: x.expand(shape),
+    s((3, 1), shape=(3, 4)),
+    s((4,), shape=(2, 3, 4)),
+    s((), shape=(2, 2)),
+)
+case(
+    "view_as",
+    lambda torch, x, shape: x.view(shape),
+    s((3, 4), shape=(2, 6)),
+    s((3, 4), shape=(12,)),
+    s((0, 3), shape=(3, 0)),
+)
 case("reshape", lambda torch, x, shape: x.reshape(shape), s((3, 4), shape=(2, 6)))
 case("unsafe_view", lambda torch, x, shape: x.view(shape), s((3, 4), shape=(2, 6)))
 case("copy", lambda torch, x: x.clone(), s(SHAPE))
@@ -154,7 +231,12 @@ case("squeeze", lambda torch, x: x.squeeze(), s((1, 3, 1)))
 case("squeeze_dim", lambda torch, x, dim: x.squeeze(dim), s((1, 3, 1), dim=(2,)))
 _PART = (slice(None), slice(1, 3))
 case("getitem_select", lambda torch, x, index: x[index], s(SHAPE, index=(1, ...)), s((4,), index=(2, ...)))
-case("getitem_slice", lambda torch, x, index: x[index], s(SHAPE, index=_PART), s(SHAPE, index=(slice(None, None, 2), slice(1, 4, 2))))
+case(
+    "getitem_slice",
+    lambda torch, x, index: x[index],
+    s(SHAPE, index=_PART),
+    s(SHAPE, index=(slice(None, None, 2), slice(1, 4, 2))),
+)
 case("getitem_unsqueeze", lambda torch, x, index: x[index], s(SHAPE, index=(None, ...)))
 case("alias", lambda torch, x: x[...], s(SHAPE))
 case("unbind", lambda torch, x, dim: x.unbind(dim), s(SHAPE, dim=1))
@@ -170,7 +252,12 @@ case(
     "diagonal", lambda torch, x, offset, dim1, dim2: torch.diagonal(x, offset, dim1, dim2),
     s(SHAPE, offset=1, dim1=0, dim2=1), s((2, 3, 4), offset=-1, dim1=2, dim2=1),
 )  # fmt: skip
-case("unfold", lambda torch, x, dim, size, step: x.unfold(dim, size, step), s((2, 7), dim=1, size=3, step=2), s((2, 7), dim=1, size=3, step=1))
+case(
+    "unfold",
+    lambda torch, x, dim, size, step: x.unfold(dim, size, step),
+    s((2, 7), dim=1, size=3, step=2),
+    s((2, 7), dim=1, size=3, step=1),
+)
 case("view_as_real", lambda torch, x: torch.view_as_real(x), s((SHAPE, "complex")))
 case("view_as_complex", lambda torch, x: torch.view_as_complex(x), s((3, 2)))
 case("real", lambda torch, x: x.real, s((SHAPE, "complex")))
@@ -189,9 +276,26 @@ case("mv", lambda torch, x, y: x @ y, s((3, 4), (4,)))
 case("dot", lambda torch, x, y: x @ y, s((4,), (4,)))
 case("bmm", lambda torch, x, y: x @ y, s((2, 3, 4), (2, 4, 2)))
 case("batched_matmul", lambda torch, x, y: x @ y, s((2, 1, 3, 4), (5, 4, 2)), s((2, 3, 4), (4, 2)))
-case("matmul", lambda torch, x, y: x @ y, s((3, 4), (4,)), s((4,), (4, 2)), s((2, 3, 4), (4,)), s((4,), (2, 4, 3)), s((3, 4), (2, 4, 2)))
-case("addmm", lambda torch, c, x, y, beta, alpha: torch.addmm(c, x, y, beta=beta, alpha=alpha), s((2,), (3, 4), (4, 2), beta=0.5, alpha=2.0), s((3, 2), (3, 4), (4, 2), beta=1, alpha=1))
-case("baddbmm", lambda torch, c, x, y, beta, alpha: torch.baddbmm(c, x, y, beta=beta, alpha=alpha), s((3, 2), (2, 3, 4), (2, 4, 2), beta=0.5, alpha=2.0))
+case(
+    "matmul",
+    lambda torch, x, y: x @ y,
+    s((3, 4), (4,)),
+    s((4,), (4, 2)),
+    s((2, 3, 4), (4,)),
+    s((4,), (2, 4, 3)),
+    s((3, 4), (2, 4, 2)),
+)
+case(
+    "addmm",
+    lambda torch, c, x, y, beta, alpha: torch.addmm(c, x, y, beta=beta, alpha=alpha),
+    s((2,), (3, 4), (4, 2), beta=0.5, alpha=2.0),
+    s((3, 2), (3, 4), (4, 2), beta=1, alpha=1),
+)
+case(
+    "baddbmm",
+    lambda torch, c, x, y, beta, alpha: torch.baddbmm(c, x, y, beta=beta, alpha=alpha),
+    s((3, 2), (2, 3, 4), (2, 4, 2), beta=0.5, alpha=2.0),
+)
 
 # Positions
 
@@ -201,27 +305,99 @@ case("index", lambda torch, x, at: x[tuple(torch.from_numpy(i) if hasattr(i, "sh
      s((3, 4), at=Taken((_ROWS, np.array([1, 1, 3])), (3, 4))), s((3, 4), at=Taken((np.eye(3, 4, dtype=bool),), (3, 4))))  # fmt: skip
 case("index_put", lambda torch, x, v, at, accumulate: x.index_put(tuple(map(torch.from_numpy, at.index)), v, accumulate),
      s((3, 4), (3, 4), at=Taken((_ROWS,), (3, 4)), accumulate=True), s((3, 4), (4,), at=Taken((np.array([2, 0]),), (3, 4)), accumulate=False))  # fmt: skip
-case("gather", lambda torch, x, i, dim: x.gather(dim, i), s((3, 4), ((2, 4), "index"), dim=0), s((3, 4), ((3, 5), "index"), dim=1))
+case(
+    "gather",
+    lambda torch, x, i, dim: x.gather(dim, i),
+    s((3, 4), ((2, 4), "index"), dim=0),
+    s((3, 4), ((3, 5), "index"), dim=1),
+)
 case("take_along", lambda torch, x, i, dim: x.gather(dim, i), s((3, 4), ((3, 5), "index"), dim=1))
-case("place_along", lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x), s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1))
-case("scatter_add_zeros", lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x), s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1))
+case(
+    "place_along",
+    lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x),
+    s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1),
+)
+case(
+    "scatter_add_zeros",
+    lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).scatter_add(dim, i, x),
+    s((3, 5), ((3, 5), "index"), shape=(3, 4), dim=1),
+)
 _PERMUTED = np.array([[2, 0, 1, 0], [0, 1, 2, 1]])
-case("scatter", lambda torch, x, i, src, dim: x.scatter(dim, torch.as_tensor(i), src), s((3, 4), _PERMUTED, (2, 4), dim=0))
-case("scatter_fill", lambda torch, x, i, dim, value: x.scatter(dim, torch.as_tensor(i), value), s((3, 4), _PERMUTED, dim=0, value=1.5))
-case("scatter_add", lambda torch, x, i, src, dim: x.scatter_add(dim, i, src), s((3, 4), ((2, 4), "index"), (2, 4), dim=0))
+case(
+    "scatter",
+    lambda torch, x, i, src, dim: x.scatter(dim, torch.as_tensor(i), src),
+    s((3, 4), _PERMUTED, (2, 4), dim=0),
+)
+case(
+    "scatter_fill",
+    lambda torch, x, i, dim, value: x.scatter(dim, torch.as_tensor(i), value),
+    s((3, 4), _PERMUTED, dim=0, value=1.5),
+)
+case(
+    "scatter_add", lambda torch, x, i, src, dim: x.scatter_add(dim, i, src), s((3, 4), ((2, 4), "index"), (2, 4), dim=0)
+)
 case("scatter_reduce", lambda torch, x, i, src, dim, reduce, include_self: x.scatter_reduce(dim, i, src, reduce, include_self=include_self),
      *(s((3, 4), ((2, 4), "index"), (3, 4), dim=0, reduce=r, include_self=k) for r in ("sum", "prod", "mean", "amax", "amin") for k in (True, False)), grad=False)  # fmt: skip
-case("index_select", lambda torch, x, i, dim: x.index_select(dim, i), s((3, 4), ((5,), "index"), dim=0), s((4, 3), ((5,), "index"), dim=1))
-case("rows_place", lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).index_add(dim, i, x), s((5, 4), ((5,), "index"), shape=(3, 4), dim=0))
-case("index_add", lambda torch, x, i, src, dim, alpha: x.index_add(dim, i, src, alpha=alpha), s((3, 4), ((5,), "index"), (5, 4), dim=0, alpha=2.0))
-case("index_copy", lambda torch, x, i, src, dim: x.index_copy(dim, torch.as_tensor(i), src), s((3, 4), np.array([2, 0]), (2, 4), dim=0))
-case("index_fill", lambda torch, x, i, dim, value: x.index_fill(dim, i, value), s((3, 4), ((2,), "index"), dim=0, value=3.0))
+case(
+    "index_select",
+    lambda torch, x, i, dim: x.index_select(dim, i),
+    s((3, 4), ((5,), "index"), dim=0),
+    s((4, 3), ((5,), "index"), dim=1),
+)
+case(
+    "rows_place",
+    lambda torch, x, i, shape, dim: torch.zeros(shape, dtype=x.dtype).index_add(dim, i, x),
+    s((5, 4), ((5,), "index"), shape=(3, 4), dim=0),
+)
+case(
+    "index_add",
+    lambda torch, x, i, src, dim, alpha: x.index_add(dim, i, src, alpha=alpha),
+    s((3, 4), ((5,), "index"), (5, 4), dim=0, alpha=2.0),
+)
+case(
+    "index_copy",
+    lambda torch, x, i, src, dim: x.index_copy(dim, torch.as_tensor(i), src),
+    s((3, 4), np.array([2, 0]), (2, 4), dim=0),
+)
+case(
+    "index_fill",
+    lambda torch, x, i, dim, value: x.index_fill(dim, i, value),
+    s((3, 4), ((2,), "index"), dim=0, value=3.0),
+)
 case("take", lambda torch, x, i: torch.take(x, i), s((3, 4), ((2, 5), "index")))
-case("take_place", lambda torch, x, i, shape: torch.zeros(shape, dtype=x.dtype).put(i, x, accumulate=True), s((2, 5), ((2, 5), "index"), shape=(3, 4)))
-case("put", lambda torch, x, i, src, accumulate: x.put(i, src, accumulate), s((3, 4), ((5,), "index"), (5,), accumulate=True), s((3, 4), np.array([3, 1]), (2,), accumulate=False))
+case(
+    "take_place",
+    lambda torch, x, i, shape: torch.zeros(shape, dtype=x.dtype).put(i, x, accumulate=True),
+    s((2, 5), ((2, 5), "index"), shape=(3, 4)),
+)
+case(
+    "put",
+    lambda torch, x, i, src, accumulate: x.put(i, src, accumulate),
+    s((3, 4), ((5,), "index"), (5,), accumulate=True),
+    s((3, 4), np.array([3, 1]), (2,), accumulate=False),
+)
 CASES["put"].reference = lambda torch, x, i, src, accumulate: x.put(torch.as_tensor(i), src, accumulate)
-case("masked_scatter", lambda torch, x, mask, src: x.masked_scatter(mask, src), s((3, 4), ((3, 4), "mask"), (12,)), second=False)
+case(
+    "masked_scatter",
+    lambda torch, x, mask, src: x.masked_scatter(mask, src),
+    s((3, 4), ((3, 4), "mask"), (12,)),
+    second=False,
+)
 case("nonzero", lambda torch, x: torch.nonzero(x), s((SHAPE, "mask")), grad=False)
-case("place_slice", lambda torch, x, shape, index: torch.zeros(shape, dtype=x.dtype).index_put((torch.arange(3)[:, None], torch.tensor([1, 2])), x), s((3, 2), shape=(3, 4), index=_PART))
-case("place_diagonal", lambda torch, x, shape, offset, dim1, dim2: torch.diag_embed(x, offset), s((2, 3), shape=(2, 4, 4), offset=1, dim1=1, dim2=2))
-case("take_strided", lambda torch, x, geometry, size, stride, offset: torch.as_strided(x, size, stride, offset).clone(), s((3, 4), geometry=_WHOLE, size=(2, 2), stride=(1, 2), offset=1))
+case(
+    "place_slice",
+    lambda torch, x, shape, index: torch.zeros(shape, dtype=x.dtype).index_put(
+        (torch.arange(3)[:, None], torch.tensor([1, 2])), x
+    ),
+    s((3, 2), shape=(3, 4), index=_PART),
+)
+case(
+    "place_diagonal",
+    lambda torch, x, shape, offset, dim1, dim2: torch.diag_embed(x, offset),
+    s((2, 3), shape=(2, 4, 4), offset=1, dim1=1, dim2=2),
+)
+case(
+    "take_strided",
+    lambda torch, x, geometry, size, stride, offset: torch.as_strided(x, size, stride, offset).clone(),
+    s((3, 4), geometry=_WHOLE, size=(2, 2), stride=(1, 2), offset=1),
+)

@@ -31,8 +31,17 @@ case(
     grad=False,
 )
 case("svdvals", lambda torch, x: torch.linalg.svdvals(x), s(_TALL), s((2, 3, 3)))
-case("eigvalsh", lambda torch, x, upper: torch.linalg.eigvalsh(x, "U" if upper else "L"), s((3, 3), upper=False), grad=False)
-case("pinv", lambda torch, x, atol, rtol, hermitian: torch.linalg.pinv(x), s(_TALL, atol=None, rtol=None, hermitian=False))
+case(
+    "eigvalsh",
+    lambda torch, x, upper: torch.linalg.eigvalsh(x, "U" if upper else "L"),
+    s((3, 3), upper=False),
+    grad=False,
+)
+case(
+    "pinv",
+    lambda torch, x, atol, rtol, hermitian: torch.linalg.pinv(x),
+    s(_TALL, atol=None, rtol=None, hermitian=False),
+)
 case("matrix_exp", lambda torch, x: torch.linalg.matrix_exp(x), s((3, 3)))
 case("cross", lambda torch, x, y, dim: torch.linalg.cross(x, y, dim=dim), s((4, 3), (4, 3), dim=1))
 

@@ -172,9 +172,7 @@ def test_second_derivative_matches_differences(case: Any) -> None:
     direction = [np.tril(d) if "cholesky_" in case[0] else d for d in (real(*a.shape) for a in arrays)]
 
     def slope(scale: float, create_graph: bool) -> tuple[Any, Any]:
-        leaves = [
-            rushlight.from_numpy(a + scale * d).requires_grad_() for a, d in zip(arrays, direction, strict=True)
-        ]
+        leaves = [rushlight.from_numpy(a + scale * d).requires_grad_() for a, d in zip(arrays, direction, strict=True)]
         out = function(rushlight, *leaves)
         weight = rushlight.from_numpy(weights.setdefault("w", real(*out.shape)))
         grads = rushlight.autograd.grad((out * weight).sum(), leaves, create_graph=create_graph)

@@ -77,7 +77,13 @@ def test_gradient_equals_pytorch(case, sample):
     arrays = case.draw(sample)
     rng = np.random.default_rng(0)
     ours, expected = tensors(arrays, grad=True), theirs(torch, arrays, grad=True)
-    pairs = list(zip(flat(OPS[case.op](*ours, **sample.params)), flat(case.reference(torch, *expected, **sample.params)), strict=True))
+    pairs = list(
+        zip(
+            flat(OPS[case.op](*ours, **sample.params)),
+            flat(case.reference(torch, *expected, **sample.params)),
+            strict=True,
+        )
+    )
     total: Any = 0
     other: Any = 0
     for a, b in pairs:
@@ -157,7 +163,12 @@ def strided(a: Any, how: str) -> Any:
     return wide[..., ::2]
 
 
-LAYOUT_FREE = [p for p in ROWS if isinstance(p.values[0].op, str) and p.values[0].op not in ("as_strided", "take_strided", "view_as", "view_as_complex")]
+LAYOUT_FREE = [
+    p
+    for p in ROWS
+    if isinstance(p.values[0].op, str)
+    and p.values[0].op not in ("as_strided", "take_strided", "view_as", "view_as_complex")
+]
 
 
 @pytest.mark.parametrize("how", ["transposed", "stepped"])
@@ -169,7 +180,13 @@ def test_any_layout_gives_the_same(case, sample, how):
     def relaid(a: Any) -> Any:
         if isinstance(a, list):
             return [relaid(e) for e in a]
-        return wrap(strided(a, how)) if isinstance(a, np.ndarray) and a.ndim else a if not isinstance(a, np.ndarray) else wrap(a)
+        return (
+            wrap(strided(a, how))
+            if isinstance(a, np.ndarray) and a.ndim
+            else a
+            if not isinstance(a, np.ndarray)
+            else wrap(a)
+        )
 
     other = OPS[case.op](*[relaid(a) for a in arrays], **sample.params)
     for a, b in zip(flat(plain), flat(other), strict=True):
@@ -189,7 +206,9 @@ def test_views_share_memory(case, sample):
             assert not view.numpy().any()
 
 
-INPLACE = [p for p in ROWS if isinstance(OPS[p.values[0].op], Elementwise) and hasattr(rushlight.Tensor, p.values[0].op + "_")]
+INPLACE = [
+    p for p in ROWS if isinstance(OPS[p.values[0].op], Elementwise) and hasattr(rushlight.Tensor, p.values[0].op + "_")
+]
 
 
 @pytest.mark.parametrize(("case", "sample"), INPLACE)
@@ -227,9 +246,16 @@ def test_overwriting_a_kept_operand_is_an_error(case, sample):
     op = OPS[case.op]
     arrays = case.draw(sample)
     leaves = tensors(arrays, grad=True)
-    used = [[e * 1 for e in t] if isinstance(t, list) else t * 1 if getattr(t, "requires_grad", False) else t for t in leaves]
+    used = [
+        [e * 1 for e in t] if isinstance(t, list) else t * 1 if getattr(t, "requires_grad", False) else t
+        for t in leaves
+    ]
     result = [t for t in flat(op(*used, **sample.params)) if t.requires_grad]
-    kept = [t for i, t in enumerate(used) if i < len(op.keeps_input) and op.keeps_input[i] and getattr(t, "requires_grad", False)]
+    kept = [
+        t
+        for i, t in enumerate(used)
+        if i < len(op.keeps_input) and op.keeps_input[i] and getattr(t, "requires_grad", False)
+    ]
     if not result or not kept or not result[0].grad_fn.versions:
         pytest.skip("keeps no operand")
     kept[0].detach().mul_(2)

@@ -23,8 +23,23 @@ class Tracer:
     op_rank = 1
     __array_ufunc__ = None
 
-    def __init__(self, program: list[Tracer], spec: Spec, op: Any = None, operands: Any = (), params: Any = None, part: Any = None):
-        self.program, self.spec, self.op, self.operands, self.params, self.part = program, spec, op, operands, params, part
+    def __init__(
+        self,
+        program: list[Tracer],
+        spec: Spec,
+        op: Any = None,
+        operands: Any = (),
+        params: Any = None,
+        part: Any = None,
+    ):
+        self.program, self.spec, self.op, self.operands, self.params, self.part = (
+            program,
+            spec,
+            op,
+            operands,
+            params,
+            part,
+        )
         program.append(self)
 
     @property
@@ -48,7 +63,8 @@ class Tracer:
         if isinstance(op, Composite):
             return op.body(*operands, **params)
         specs = tuple(
-            None if a is None else tuple(map(spec_of, a)) if i == op.variadic else spec_of(a) for i, a in enumerate(operands)
+            None if a is None else tuple(map(spec_of, a)) if i == op.variadic else spec_of(a)
+            for i, a in enumerate(operands)
         )
         spec = op.spec(specs, dict(params))
         if isinstance(spec, tuple) and not isinstance(spec, Spec):
@@ -60,7 +76,16 @@ def _operator(name: str, swap: bool = False) -> Any:
     return lambda a, b: OPS[name](b, a) if swap else OPS[name](a, b)
 
 
-for _dunder, _name in {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "gt": "gt", "lt": "lt", "or": "bitwise_or", "and": "bitwise_and"}.items():
+for _dunder, _name in {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "gt": "gt",
+    "lt": "lt",
+    "or": "bitwise_or",
+    "and": "bitwise_and",
+}.items():
     setattr(Tracer, f"__{_dunder}__", _operator(_name))
     setattr(Tracer, f"__r{_dunder}__", _operator(_name, swap=True))
 Tracer.__neg__ = lambda a: OPS["neg"](a)  # type: ignore[attr-defined]

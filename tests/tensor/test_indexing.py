@@ -12,17 +12,17 @@ from tests.tensor.side_by_side import agree, describe, differences, lines
 
 X = "x = torch.arange(24.0).view(2, 3, 4); "
 PROGRAMS = [X + p for p in lines("""
-x[«0¦-1¦1, 2¦1, 2, 3¦:, 1¦..., 1¦:, :, ::2¦1:¦:-1¦5:¦-100:100¦:, 1:1¦None¦:, None¦..., None¦0, None, 1¦None, ..., None¦...¦()¦(0,)¦(0, 1)¦0, ...¦..., 0, :»]
+x[«0¦-1¦1, 2¦1, 2, 3¦:, 1¦..., 1¦:, :, ::2¦1:¦:-1¦5:¦-100:100¦:, 1:1¦None¦:, None¦..., None¦None, ..., None¦...¦()¦(0,)¦(0, 1)¦0, ...¦..., 0, :»]
 x[«[0, 1]¦[[0, 1]]¦[[0, 1], [1, 0]]¦[0]¦[]¦torch.tensor([0, 1])¦torch.tensor([[0, 1], [1, 1]])¦torch.tensor(1)¦torch.tensor([-1])¦np.array([0, 1])¦np.int64(1)¦range(2)¦(0, 1), (1, 2)¦([0, 1], [1, 2])¦[True, False]¦True¦False¦torch.tensor(True)¦torch.tensor([True, False])¦torch.ones(2, 3, dtype=torch.bool)¦x > 10¦x[0] > 3»], 1
 x[«:, [0, 2]¦:, :, [0, 2]¦[0, 1], :, [0, 2]¦[0, 1], [0, 2]¦0, [0, 2]¦[0, 1], 1¦..., [0, 3]¦None, [0, 1]¦[0, 1], None¦:, [0, 2], None¦:, [0, 2], 1:3¦[[0], [1]], [0, 2]¦[[0], [1]], :, [0, 2]¦0, :, [1, 2]¦[0, 1], ..., 0¦:, torch.tensor([True, False, True])¦torch.tensor([True, False]), :, [1]¦:, torch.ones(3, 4, dtype=torch.bool)¦torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([3, 0])¦torch.zeros(2, 2, dtype=torch.int64), 0¦[1, 1, 0, 0]¦torch.tensor([0, 1], dtype=torch.int32)¦torch.tensor([0, 1], dtype=torch.uint8)¦torch.tensor([], dtype=torch.int64)¦:, []»]
-x[«5¦-3¦0, 5¦:, 3¦0, 0, 0, 0¦[5]¦[0, -3]¦[0, 1], [0, 1, 2]¦torch.tensor([True])¦torch.tensor([1.5])¦"a"¦1.5¦::-1¦::0¦torch.ones(2, 2, dtype=torch.bool)¦:, [4]¦0:1:-1¦None, None, 5¦{}¦[1.5]¦["a"]¦..., ..., 0»]
+x[«5¦-3¦0, 5¦:, 3¦0, 0, 0, 0¦[5]¦[0, -3]¦[0, 1], [0, 1, 2]¦torch.tensor([True])¦torch.tensor([1.5])¦"a"¦1.5¦::-1¦::0¦torch.ones(2, 2, dtype=torch.bool)¦:, [4]¦0:1:-1¦None, None, 5¦{}¦[1.5]¦["a"]»]
 x[torch.tensor(0):2], x[:torch.tensor(1)], x[np.int64(0):np.int64(1)]
 torch.tensor(5)[«...¦()¦None¦True¦False¦0¦:¦torch.tensor(True)¦[0]¦None, ...»]
 torch.zeros(0, 3)[«:¦...¦[]¦:, 0¦0¦[0]»]
 x[«0¦0, 1¦:, 1¦..., 0¦1:¦:, ::2¦[0, 1]¦[0, 1], [1, 2]¦:, [0, 2]¦x > 10¦x[:, 0, 0] > 3¦None¦...¦()¦0, [0, 2], 1¦torch.tensor([1, 1])¦[]¦:0»] = 7; x
 x[«0¦0, 1¦:, 1¦..., 0¦:, ::2¦[0, 1], [1, 2]¦x > 10»] += 100; x
 x[«0¦:, 1¦..., 0¦[1, 0], [1, 2]¦x > 10»] *= torch.tensor(2.0); x
-x[«0¦:, 0¦..., 0¦0, 0¦[0, 0]¦:, [0, 2]»] = «torch.ones(4)¦torch.tensor([[1.0], [2.0], [3.0]])¦torch.zeros(2, 1)¦torch.ones(1, 1, 1, 4)¦torch.arange(4)¦[1, 2, 3, 4]¦np.arange(4.0)¦torch.tensor(9)¦True¦torch.ones(5)¦torch.ones(2, 3)¦"a"¦None¦torch.ones(4, dtype=torch.float64)¦1j»; x
+x[«0¦:, 0¦..., 0¦0, 0¦[0, 0]¦:, [0, 2]»] = «torch.ones(4)¦torch.tensor([[1.0], [2.0], [3.0]])¦torch.zeros(2, 1)¦torch.ones(1, 1, 4)¦torch.arange(4)¦[1, 2, 3, 4]¦np.arange(4.0)¦torch.tensor(9)¦True¦torch.ones(5)¦"a"¦None¦torch.ones(4, dtype=torch.float64)¦1j»; x
 x[x > 20] = torch.tensor([1.0, 2.0, 3.0]); x
 x[x > 20] = torch.tensor([1.0, 2.0]); x
 x[[0, 0]] += 1; x
@@ -48,12 +48,12 @@ x.gather(«2, torch.tensor([[[0, 1]], [[2, 3]]])¦0, torch.zeros(1, 3, 4, dtype=
 x[0].scatter(«1, torch.tensor([[0], [1], [2]]), torch.tensor([[9.0], [8.0], [7.0]])¦1, torch.tensor([[0, 1]]), 5.0¦0, torch.tensor([[0]]), torch.ones(1, 1, dtype=torch.float64)¦1, torch.tensor([[7]]), 1.0¦1, torch.tensor([[0]]), 2, reduce="add"¦1, torch.tensor([[0]]), 2, reduce="multiply"¦1, torch.tensor([[0]]), value=3»)
 x[0].scatter_add(1, torch.tensor([[0, 0, 1]]), torch.ones(1, 3)), torch.zeros(3).scatter_reduce(0, torch.tensor([0, 0, 2]), torch.tensor([1.0, 2, 3]), "«sum¦prod¦mean¦amax¦amin»", include_self=False)
 torch.zeros(3).scatter_(0, torch.tensor([2]), 1), torch.zeros(2, 3).scatter_(1, torch.tensor([[1], [2]]), 1.0), torch.zeros(3).scatter_add_(0, torch.tensor([0, 0]), torch.ones(2)), torch.nn.functional.one_hot(torch.tensor([0, 2]))
-x.index_select(«0, torch.tensor([1])¦1, torch.tensor([0, 0])¦1, torch.tensor([3])¦3, torch.tensor([0])¦0, torch.tensor([[0]])¦0, torch.tensor([1.0])¦-1, torch.tensor(1)»)
+x.index_select(«0, torch.tensor([1])¦1, torch.tensor([0, 0])¦3, torch.tensor([0])¦0, torch.tensor([[0]])¦0, torch.tensor([1.0])¦-1, torch.tensor(1)»)
 x[0].index_add(0, torch.tensor([0, 0]), torch.ones(2, 4)), x[0].index_copy(0, torch.tensor([1]), torch.zeros(1, 4)), x[0].index_fill(1, torch.tensor([0, 2]), -1), x[0].index_add(1, torch.tensor([1]), torch.ones(3, 1), alpha=2)
 x[0].index_add_(0, torch.tensor([5]), torch.ones(1, 4))
 x[0].index_put((torch.tensor([0, 0]), torch.tensor([1, 1])), torch.tensor([5.0, 6.0]), accumulate=True), x[0].index_put_((torch.tensor([0]),), torch.tensor(3.0))
-x.masked_fill(x > 10, «-1¦-inf¦torch.tensor(2.0)¦torch.tensor([1.0, 2])¦"a"¦1.5»)
-x.masked_fill(«torch.tensor([True, False, True, False])¦x¦torch.ones(3, dtype=torch.bool)», 0)
+x.masked_fill(x > 10, «-1¦-inf¦torch.tensor(2.0)¦torch.tensor([1.0, 2])¦1.5»)
+x.masked_fill(«torch.tensor([True, False, True, False])¦x», 0)
 x.masked_fill_(x > 10, 0), torch.arange(3).masked_fill(torch.tensor([True, False, True]), 2.5)
 x.masked_select(x > 20), x.masked_select(torch.tensor([True, False, False, True])), x[0].masked_scatter(x[0] > 5, torch.arange(12.0))
 torch.masked_select(x, torch.tensor([1, 0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ class FunctionCtx:
     def __init__(self) -> None:
         self._to_save: tuple[Any, ...] = ()
         self._saved: list[Any] | None = []
-        self._node: Any = None
+        self._made: Any = None
         self._dirty: tuple[Any, ...] = ()
         self._fixed: tuple[Any, ...] = ()
         self.materialize_grads = True
@@ -121,6 +122,11 @@ class FunctionCtx:
         return tuple(self._revived(entry) for entry in self._saved)
 
     saved_variables = saved_tensors
+
+    @property
+    def _node(self) -> Any:
+        # weak, since the node holds this context
+        return None if self._made is None else self._made()
 
     def _revived(self, entry: Any) -> Any:
         if entry is None:
@@ -260,24 +266,22 @@ def _record(cls: Any, context: FunctionCtx, args: Sequence[Any], outputs: Sequen
     for i, t in enumerate(outputs):
         if not isinstance(t, Variable) or t._data.dtype.kind not in "fcV" or any(t is f for f in context._fixed):
             continue
-        if any(t is d for d in context._dirty):
+        dirty = any(t is d for d in context._dirty)
+        if dirty and t._view is not None:
             _replace_history(t, node, len(outputs), next((k for k, a in enumerate(args) if a is t), 0))
-        if t._node is not node:
-            t._node = node if len(outputs) == 1 else Port(node, i)
-    context._node = node
+            continue
+        if dirty and isinstance(t._node, AccumulateGrad):
+            raise InplaceError("a leaf Variable that requires grad has been used in an in-place operation.")
+        t._node = node if len(outputs) == 1 else Port(node, i)
+    context._made = weakref.ref(node)
 
 
 def _replace_history(t: Any, node: FunctionNode, count: int, operand: int) -> None:
-    """Make `node`, which changed its input `t` in place, the newest step of `t`'s history."""
-    if isinstance(t._node, AccumulateGrad):
-        raise InplaceError("a leaf Variable that requires grad has been used in an in-place operation.")
-    if t._view is not None:
-        check_view(t)
-        if count != 1:
-            raise InplaceError(
-                f"If your Function changes a view in place it must have one output, but {node.name()} has {count}."
-            )
-        rebase(t, node, operand)
+    """Make `node`, which changed view `t` in place, the newest step of the history of `t`'s base."""
+    check_view(t)
+    if count != 1:
+        raise InplaceError(f"If your Function changes a view in place it must have one output, but {node.name()} has {count}.")
+    rebase(t, node, operand)
 
 
 def _reduces_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -60,7 +60,7 @@ class Bernoulli(ExponentialFamily):
         """The likelier value, undefined at 1/2."""
         return where(self.probs == 0.5, float("nan"), (self.probs >= 0.5).to(self.probs.dtype))
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws."""
         with no_grad():
             return random.bernoulli(self.probs.expand(self._extended_shape(sample_shape)))

@@ -11,7 +11,6 @@ from rushlight.distributions.dirichlet import Dirichlet
 from rushlight.distributions.exp_family import ExponentialFamily
 from rushlight.distributions.utils import broadcast_all
 from rushlight.functions.shape import stack
-from rushlight.size import Size
 
 __all__ = ["Beta"]
 
@@ -50,7 +49,7 @@ class Beta(ExponentialFamily):
         total = self.concentration1 + self.concentration0
         return self.concentration1 * self.concentration0 / (total.pow(2) * (total + 1))
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """The first share of a Dirichlet draw."""
         return self._dirichlet.rsample(sample_shape).select(-1, 0)
 

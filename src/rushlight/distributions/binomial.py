@@ -10,7 +10,6 @@ from rushlight.distributions.distribution import Distribution, expand_parameters
 from rushlight.distributions.utils import broadcast_all, lazy_property, logits_to_probs, one_of, probs_to_logits
 from rushlight.functions import random
 from rushlight.modes import no_grad
-from rushlight.size import Size
 
 __all__ = ["Binomial"]
 
@@ -58,7 +57,7 @@ class Binomial(Distribution):
     mode = property(lambda self: ((self.total_count + 1) * self.probs).floor().clamp(max=self.total_count))
     param_shape = property(lambda self: self.total_count.size())
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws."""
         shape = self._extended_shape(sample_shape)
         with no_grad():

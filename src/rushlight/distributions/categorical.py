@@ -78,7 +78,7 @@ class Categorical(Distribution):
     variance = mean
     mode = property(lambda self: self.probs.argmax(dim=-1))
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws."""
         sample_shape = Size(sample_shape)
         with no_grad():

@@ -40,7 +40,7 @@ class Cauchy(Distribution):
         """Infinite."""
         return full(self._extended_shape(), math.inf, dtype=self.loc.dtype)
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """`loc + scale * standard Cauchy`."""
         standard = empty(self._extended_shape(sample_shape), dtype=self.loc.dtype).cauchy_()
         return self.loc + standard * self.scale

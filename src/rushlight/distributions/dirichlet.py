@@ -9,7 +9,6 @@ from rushlight.distributions.distribution import expand_parameters
 from rushlight.distributions.exp_family import ExponentialFamily
 from rushlight.functions.arithmetic import where
 from rushlight.sampling import _sample_dirichlet
-from rushlight.size import Size
 
 __all__ = ["Dirichlet"]
 
@@ -28,7 +27,7 @@ class Dirichlet(ExponentialFamily):
         self.concentration = concentration
         super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args=validate_args)
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """Normalised gamma draws."""
         return _sample_dirichlet(self.concentration.expand(self._extended_shape(sample_shape)))
 

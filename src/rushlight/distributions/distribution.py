@@ -37,9 +37,9 @@ class Distribution:
 
     def __init__(
         self,
-        batch_shape: Any = Size(),
-        event_shape: Any = Size(),
-        validate_args: bool | None = None,  # noqa: B008
+        batch_shape: Any = (),
+        event_shape: Any = (),
+        validate_args: bool | None = None,
     ) -> None:
         self._batch_shape = Size(batch_shape)
         self._event_shape = Size(event_shape)
@@ -115,12 +115,12 @@ class Distribution:
         """Square root of the variance."""
         return self.variance.sqrt()
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws of shape `sample_shape + batch_shape + event_shape`, without gradient."""
         with no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """Draws through which gradients reach the parameters."""
         raise NotImplementedError
 
@@ -153,12 +153,15 @@ class Distribution:
         """e ** entropy."""
         return self.entropy().exp()
 
-    def _extended_shape(self, sample_shape: Any = Size()) -> Size:  # noqa: B008
+    def _extended_shape(self, sample_shape: Any = ()) -> Size:
         return Size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _validate_sample(self, value: Any) -> None:
         if not isinstance(value, Variable):
             raise ValueError("The value argument to log_prob must be a Tensor")
+        self._validate_place(value)
+
+    def _validate_place(self, value: Any) -> None:
         event_start = value.dim() - len(self._event_shape)
         if value.shape[event_start:] != self._event_shape:
             raise ValueError(

@@ -33,7 +33,7 @@ class Exponential(ExponentialFamily):
     variance = property(lambda self: self.rate.pow(-2))
     mode = property(lambda self: self.rate * 0)
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """`standard exponential / rate`."""
         return empty(self._extended_shape(sample_shape), dtype=self.rate.dtype).exponential_() / self.rate
 

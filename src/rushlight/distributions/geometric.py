@@ -63,7 +63,7 @@ class Geometric(Distribution):
     mode = property(lambda self: self.probs * 0)
     variance = property(lambda self: (1.0 / self.probs - 1.0) / self.probs)
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws by the inverse of the distribution function."""
         with no_grad():
             u = unit_draws(self._extended_shape(sample_shape), self.probs, finfo(self.probs.dtype).tiny, 1)

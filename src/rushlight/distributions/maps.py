@@ -129,7 +129,7 @@ class _InverseTransform(Transform):
 
     domain = property(lambda self: self._inv.codomain)
     codomain = property(lambda self: self._inv.domain)
-    bijective = property(lambda self: self._inv.bijective)  # type: ignore[assignment]
+    bijective = property(lambda self: self._inv.bijective)
     sign = property(lambda self: self._inv.sign)
     inv = property(lambda self: self._inv)
 
@@ -189,20 +189,20 @@ class ComposeTransform(Transform):
         return constraints.independent(constraint, more) if more > 0 else constraint
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         """Where x lies."""
         if not self.parts:
             return constraints.real
         return self._outer(self.parts[0].domain, self.parts, ("domain", "codomain"))
 
     @property
-    def codomain(self) -> Any:  # type: ignore[override]
+    def codomain(self) -> Any:
         """Where y lies."""
         if not self.parts:
             return constraints.real
         return self._outer(self.parts[-1].codomain, self.parts[::-1], ("codomain", "domain"))
 
-    bijective = property(lambda self: all(part.bijective for part in self.parts))  # type: ignore[assignment]
+    bijective = property(lambda self: all(part.bijective for part in self.parts))
 
     @property
     def sign(self) -> Any:
@@ -273,7 +273,7 @@ class IndependentTransform(Transform):
     codomain = property(
         lambda self: constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
     )
-    bijective = property(lambda self: self.base_transform.bijective)  # type: ignore[assignment]
+    bijective = property(lambda self: self.base_transform.bijective)
     sign = property(lambda self: self.base_transform.sign)
 
     def with_cache(self, cache_size: int = 1) -> Any:
@@ -498,11 +498,11 @@ class AffineTransform(Transform):
     event_dim = property(lambda self: self._event_dim)
 
     @property
-    def domain(self) -> Any:  # type: ignore[override]
+    def domain(self) -> Any:
         """All numbers."""
         return constraints.independent(constraints.real, self.event_dim) if self.event_dim else constraints.real
 
-    codomain = domain  # type: ignore[assignment]
+    codomain = domain
 
     def with_cache(self, cache_size: int = 1) -> Any:
         if self._cache_size == cache_size:

@@ -88,7 +88,7 @@ class StackTransform(Transform):
 
     domain = property(lambda self: constraints.stack([t.domain for t in self.transforms], self.dim))
     codomain = property(lambda self: constraints.stack([t.codomain for t in self.transforms], self.dim))
-    bijective = property(lambda self: all(t.bijective for t in self.transforms))  # type: ignore[assignment]
+    bijective = property(lambda self: all(t.bijective for t in self.transforms))
 
     def with_cache(self, cache_size: int = 1) -> Any:
         return self if self._cache_size == cache_size else StackTransform(self.transforms, self.dim, cache_size)
@@ -119,7 +119,7 @@ class CatTransform(Transform):
 
     domain = property(lambda self: constraints.cat([t.domain for t in self.transforms], self.dim, self.lengths))
     codomain = property(lambda self: constraints.cat([t.codomain for t in self.transforms], self.dim, self.lengths))
-    bijective = property(lambda self: all(t.bijective for t in self.transforms))  # type: ignore[assignment]
+    bijective = property(lambda self: all(t.bijective for t in self.transforms))
     length = property(lambda self: sum(self.lengths))
 
     def with_cache(self, cache_size: int = 1) -> Any:

@@ -92,7 +92,7 @@ class MixtureSameFamily(Distribution):
         densities = self._component_distribution.log_prob(self._padded(x))
         return logsumexp(densities + log_softmax(self._mixture_distribution.logits, dim=-1), dim=-1)
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws: of the choice first, then of all components."""
         with no_grad():
             dim = len(sample_shape) + len(self.batch_shape)

@@ -12,7 +12,6 @@ from rushlight.distributions.utils import lazy_property, standard_normal
 from rushlight.functions.linalg.legacy import cholesky_inverse
 from rushlight.functions.linalg.solving import cholesky, solve_triangular
 from rushlight.functions.shape import broadcast_shapes_
-from rushlight.size import Size
 
 __all__ = ["MultivariateNormal"]
 
@@ -118,7 +117,7 @@ class MultivariateNormal(Distribution):
         """The diagonal of the covariance."""
         return self._unbroadcasted_scale_tril.pow(2).sum(-1).expand((*self._batch_shape, *self._event_shape))
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """`loc + scale_tril @ standard normal`."""
         standard = standard_normal(self._extended_shape(sample_shape), self.loc)
         return self.loc + _times(self._unbroadcasted_scale_tril, standard)

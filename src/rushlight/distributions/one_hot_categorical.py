@@ -9,7 +9,6 @@ from rushlight.distributions import constraints
 from rushlight.distributions.categorical import Categorical
 from rushlight.distributions.distribution import Distribution
 from rushlight.nn.functional.lookup import one_hot
-from rushlight.size import Size
 
 __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
 
@@ -45,7 +44,7 @@ class OneHotCategorical(Distribution):
         """The likeliest class."""
         return one_hot(self.probs.argmax(dim=-1), num_classes=self.probs.shape[-1]).to(self.probs.dtype)
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws."""
         indices = self._categorical.sample(sample_shape)
         return one_hot(indices, self._categorical._num_events).to(self.probs.dtype)
@@ -72,6 +71,6 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
 
     has_rsample = True
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """A draw, with the gradient of `probs`."""
         return self.sample(sample_shape) + (self.probs - self.probs.detach())

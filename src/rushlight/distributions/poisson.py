@@ -31,7 +31,7 @@ class Poisson(ExponentialFamily):
     variance = property(lambda self: self.rate)
     mode = property(lambda self: self.rate.floor())
 
-    def sample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Any:
         """Draws."""
         with no_grad():
             return random.poisson(self.rate.expand(self._extended_shape(sample_shape)))

@@ -10,7 +10,6 @@ from rushlight.distributions.chi2 import Chi2
 from rushlight.distributions.distribution import Distribution
 from rushlight.distributions.utils import broadcast_all, standard_normal
 from rushlight.functions.arithmetic import where
-from rushlight.size import Size
 
 __all__ = ["StudentT"]
 
@@ -49,7 +48,7 @@ class StudentT(Distribution):
         finite = self.scale.pow(2) * self.df / (self.df - 2)
         return where(self.df > 2, finite, where(self.df > 1, math.inf, math.nan))
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """A normal draw over the root of a chi-squared one."""
         x = standard_normal(self._extended_shape(sample_shape), self.df)
         z = self._chi2.rsample(sample_shape)

@@ -43,7 +43,7 @@ class Uniform(Distribution):
         """Undefined: all values are equally likely."""
         return self.high * float("nan")
 
-    def rsample(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def rsample(self, sample_shape: Any = ()) -> Any:
         """`low + unit uniform * (high - low)`."""
         return self.low + unit_draws(self._extended_shape(sample_shape), self.low) * (self.high - self.low)
 

@@ -27,7 +27,8 @@ def broadcast_all(*values: Any) -> tuple[Any, ...]:
         raise ValueError(
             "Input arguments must all be instances of Number, torch.Tensor or objects implementing __torch_function__."
         )
-    kind = next((value.dtype for value in values if isinstance(value, Variable)), None) or get_default_dtype()
+    tensors: list[Any] = [value for value in values if isinstance(value, Variable)]
+    kind = tensors[0].dtype if tensors else get_default_dtype()
     return tuple(broadcast_tensors(*(v if isinstance(v, Variable) else tensor(v, dtype=kind) for v in values)))
 
 

@@ -273,7 +273,7 @@ def clamp_max(input: Any, max: Any) -> Any:
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     """input where the condition is true, else other; positions of true ones with the condition alone."""
     if input is None and other is None:
-        return tuple(wrap(a) for a in np.nonzero(condition._data))
+        return tuple(map(wrap, np.stack(np.nonzero(np.atleast_1d(condition._data)))))
     if condition._data.dtype != np.bool_:
         if condition._data.dtype != np.uint8:
             raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {kernel_name(condition)}")
@@ -315,17 +315,18 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """input with `value` where the mask is true."""
     if mask._data.dtype != np.bool_:
-        raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {dtypes.from_np(mask._data.dtype).name}")
+        shown = {"float32": "float", "float64": "double", "int64": "long int"}.get(mask._data.dtype.name, mask._data.dtype.name)
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {shown}")
     if isinstance(value, Variable):
         if value._data.ndim:
             raise RuntimeError(
-                f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value._data.ndim} dimension(s)."
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._data.ndim} dimension(s)."
             )
         if value._node is not None:
             return record(ops.where, (mask, linear.cast(value, input._data.dtype), input), {})
         value = value._data.item()
-    if input._data.dtype.kind in "iub" and isinstance(value, float) and not value.is_integer():
-        raise RuntimeError(f"value cannot be converted to type {dtypes.from_np(input._data.dtype).name} without overflow")
+    if not isinstance(value, NUMBERS):
+        raise TypeError(f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__})")
     return record(ops.masked_fill, (input, mask), {"value": value})
 
 

@@ -52,6 +52,8 @@ def block_diag(*tensors: Any) -> Any:
     rows, at = [], 0
     for b in blocks:
         shape = (b._data.shape[0], width)
-        rows.append(record(linear.place_slice, (b,), {"shape": shape, "index": (slice(None), slice(at, at + b._data.shape[1]))}))
+        rows.append(
+            record(linear.place_slice, (b,), {"shape": shape, "index": (slice(None), slice(at, at + b._data.shape[1]))})
+        )
         at += b._data.shape[1]
     return cat(rows, 0)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.errors import ShapeError
-from rushlight.functions.shape import clone, copy, ints, one_view, reshape, transpose
+from rushlight.functions.shape import _own, clone, copy, ints, one_view, reshape, transpose
 from rushlight.layout import wrap_dim, wrap_dims
 from rushlight.ops import linear
 from rushlight.tape import record
-
 
 
 def flip(input: Any, *dims: Any) -> Any:
@@ -18,11 +17,9 @@ def flip(input: Any, *dims: Any) -> Any:
     return record(linear.flip, (input,), {"dims": along if input._data.ndim else ()})
 
 
-
 def fliplr(input: Any) -> Any:
     """Columns in reverse order."""
     return flip(input, 1)
-
 
 
 def flipud(input: Any) -> Any:
@@ -30,15 +27,17 @@ def flipud(input: Any) -> Any:
     return flip(input, 0)
 
 
-
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """Elements moved along `dims`, those pushed out re-entering at the other end."""
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    along = None if dims is None or dims == () else wrap_dims((dims,) if isinstance(dims, int) else tuple(dims), input._data.ndim)
+    along = (
+        None
+        if dims is None or dims == ()
+        else wrap_dims((dims,) if isinstance(dims, int) else tuple(dims), input._data.ndim)
+    )
     if along is not None and len(along) != len(by) or along is None and len(by) != 1:
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along or ())}")
     return record(linear.roll, (input,), {"shifts": by, "dims": along})
-
 
 
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
@@ -52,17 +51,14 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     return _own(transpose(flip(input, (b,) if turns == 1 else (a,)), a, b))
 
 
-
 def tril(input: Any, diagonal: int = 0) -> Any:
     """The lower triangle, zeros elsewhere."""
     return record(linear.tril, (input,), {"diagonal": diagonal})
 
 
-
 def triu(input: Any, diagonal: int = 0) -> Any:
     """The upper triangle, zeros elsewhere."""
     return record(linear.triu, (input,), {"diagonal": diagonal})
-
 
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
@@ -74,7 +70,6 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return one_view(linear.diagonal, input, {"offset": offset, "dim1": a, "dim2": b})
 
 
-
 def diag(input: Any, diagonal: int = 0) -> Any:
     """The diagonal of a matrix, or the matrix with a vector on its diagonal."""
     if input._data.ndim == 1:
@@ -82,7 +77,6 @@ def diag(input: Any, diagonal: int = 0) -> Any:
     if input._data.ndim != 2:
         raise ShapeError(f"diag(): Supports 1D or 2D tensors. Got {input._data.ndim}D")
     return copy(one_view(linear.diagonal, input, {"offset": diagonal, "dim1": 0, "dim2": 1}))
-
 
 
 def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
@@ -94,7 +88,6 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     for d in sorted((a, b)):
         shape.insert(d, side)
     return record(linear.place_diagonal, (input,), {"shape": tuple(shape), "offset": offset, "dim1": a, "dim2": b})
-
 
 
 def diagflat(input: Any, offset: int = 0) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import ShapeError, explain
 from rushlight.functions.arithmetic import masked_fill
 from rushlight.functions.shape import one_view, wrap_view
@@ -42,19 +43,37 @@ def _array_index(item: Any) -> Any:
         return item._data
     if isinstance(item, np.ndarray):
         return item
-    if isinstance(item, (list, range)):
+    if isinstance(item, (list, tuple, range)):
+        _refuse_text(item)
         got = np.asarray([x._data if isinstance(x, Variable) else x for x in item])
-        return got.astype(np.int64) if not got.size else got
+        return got.astype(np.int64) if not got.size or got.dtype.kind == "f" else got
     return None
+
+
+def _refuse_text(item: Any) -> None:
+    if isinstance(item, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if isinstance(item, (list, tuple)):
+        for x in item:
+            _refuse_text(x)
+
+
+def _is_several(key: Any) -> bool:
+    """Whether an index given as a list stands for several indices: it holds sequences, tensors, slices or None."""
+    if type(key) is not list or len(key) >= 32:
+        return isinstance(key, tuple)
+    return any(i is None or i is Ellipsis or isinstance(i, (list, tuple, slice, Variable, np.ndarray)) for i in key)
 
 
 def _split_index(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
     """`key` as a basic index, then an advanced one on its result (None where there is none)."""
-    items = list(key) if isinstance(key, tuple) else [key]
+    items = list(key) if _is_several(key) else [key]
     items = [_plain(i) for i in items]
     ndim = len(shape)
     used = sum(_consumed(i) for i in items)
     if used > ndim:
+        if not ndim and any(isinstance(i, slice) for i in items):
+            raise IndexError("slice() cannot be applied to a 0-dim tensor.")
         if not ndim and any(isinstance(i, int) and not isinstance(i, bool) for i in items):
             raise IndexError(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert "
@@ -71,13 +90,13 @@ def _split_index(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tup
     dim = 0
     for item in items:
         if isinstance(item, np.ndarray):
-            _check_array(item, shape, dim, len([a for a in advanced if isinstance(a, np.ndarray)]))
+            _check_array(item, shape, dim, sum(_consumed(a) for a in advanced if isinstance(a, np.ndarray)))
             taken = item.ndim if item.dtype == np.bool_ else 1
             basic.extend([slice(None)] * taken)
             advanced.append(item)
             dim += taken
             continue
-        basic.append(_checked(item, shape, dim))
+        basic.append(_checked(item, shape, dim, len(basic)))
         dim += item is not None
         if not isinstance(item, int):
             advanced.append(slice(None))
@@ -93,6 +112,7 @@ def _plain(item: Any) -> Any:
         return item
     if isinstance(item, bool):
         return np.asarray(item)
+    _refuse_text(item)
     array = _array_index(item)
     if array is None:
         if hasattr(item, "__index__"):
@@ -116,18 +136,18 @@ def _consumed(item: Any) -> int:
     return item.ndim if isinstance(item, np.ndarray) and item.dtype == np.bool_ else 1
 
 
-def _checked(item: Any, shape: tuple[int, ...], dim: int) -> Any:
+def _checked(item: Any, shape: tuple[int, ...], dim: int, place: int) -> Any:
     if isinstance(item, int):
         if not -shape[dim] <= item < shape[dim]:
             raise explain(
-                IndexError(f"index {item} is out of bounds for dimension {dim} with size {shape[dim]}"),
+                IndexError(f"index {item} is out of bounds for dimension {place} with size {shape[dim]}"),
                 expected=f"{-shape[dim]} <= index < {shape[dim]}",
                 received=item,
             )
         return item
     if isinstance(item, slice):
         if item.step is not None and int(item.step) <= 0:
-            raise ValueError("step must be greater than zero")
+            raise ValueError("step must be greater than zero" if int(item.step) else "slice step cannot be zero")
         if any(isinstance(p, Variable) for p in (item.start, item.stop, item.step)):
             return slice(*(p if p is None else int(p) for p in (item.start, item.stop, item.step)))
     return item
@@ -136,22 +156,25 @@ def _checked(item: Any, shape: tuple[int, ...], dim: int) -> Any:
 def _check_array(array: Any, shape: tuple[int, ...], dim: int, number: int) -> None:
     if array.dtype == np.bool_:
         if array.shape != shape[dim : dim + array.ndim]:
+            bad = next(j for j, n in enumerate(array.shape) if n != shape[dim + j])
             raise explain(
                 IndexError(
-                    f"The shape of the mask {list(array.shape)} at index {number} does not match the shape of the "
-                    f"indexed tensor {list(shape)} at index {dim}"
+                    f"The shape of the mask {list(array.shape)} at index {bad} does not match the shape of the indexed tensor "
+                    f"{list(shape)} at index {dim + bad}"
                 ),
                 expected=shape[dim : dim + array.ndim],
                 received=array.shape,
             )
         return
     n = shape[dim]
+    if array.size and not n:
+        raise IndexError("index is out of bounds for dimension with size 0")
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < -n or high >= n:
             bad = low if low < -n else high
             raise explain(
-                IndexError(f"index {bad} is out of bounds for dimension {dim} with size {n}"),
+                IndexError(f"index {bad} is out of bounds for dimension {number} with size {n}"),
                 expected=f"{-n} <= index < {n}",
                 received=bad,
             )
@@ -204,6 +227,8 @@ def setitem(input: Any, key: Any, value: Any) -> None:
     """`input[key] = value`."""
     data = input._data
     basic, advanced = _split_index(key, tuple(data.shape))
+    if advanced is not None and isinstance(value, Variable) and value._data.dtype != data.dtype:
+        _check_put(value, data, advanced)
     if type(data) is ndarray and not ACTIVE and _no_history(input, value):
         check_no_overlap(data)
         _write_plain(input, basic, advanced, value)
@@ -220,6 +245,10 @@ def setitem(input: Any, key: Any, value: Any) -> None:
     apply_inplace(ops.index_put, (view, source), {"at": at, "accumulate": False})
 
 
+LEGACY_NAMES = {**KERNEL_NAMES, "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
+C_NAMES = {"float32": "float", "float64": "double", "int64": "int64_t", "int32": "int", "uint8": "uint8_t", "bool": "bool"}
+
+
 def _no_history(input: Any, value: Any) -> bool:
     if not state.grad:
         return input._counter is not None
@@ -232,12 +261,13 @@ def _no_history(input: Any, value: Any) -> bool:
 
 
 def _value_array(value: Any, dtype: Any) -> Any:
-    if isinstance(value, (int, float, bool, complex)):
-        return np.asarray(value).astype(dtype)
-    try:
-        return np.asarray(value, dtype)
-    except (TypeError, ValueError):
-        raise TypeError(f"can't assign a {type(value).__name__} to a torch.FloatTensor") from None
+    if not isinstance(value, (int, float, bool, complex, np.integer, np.bool_)):
+        kind = LEGACY_NAMES.get(dtype.name, "Float")
+        shown = f"numpy.{type(value).__name__}" if isinstance(value, (np.generic, np.ndarray)) else type(value).__name__
+        raise explain(TypeError(f"can't assign a {shown} to a torch.{kind}Tensor"), fix="torch.tensor(value)")
+    if isinstance(value, complex) and dtype.kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {C_NAMES.get(dtype.name, dtype.name)} without overflow")
+    return np.asarray(value).astype(dtype)
 
 
 def _write_plain(input: Any, basic: Any, advanced: Any, value: Any) -> None:
@@ -253,6 +283,20 @@ def _write_plain(input: Any, basic: Any, advanced: Any, value: Any) -> None:
     else:
         target[advanced] = source
     bump(input)
+
+
+def _check_put(value: Any, data: Any, advanced: tuple[Any, ...]) -> None:
+    one_mask = [a for a in advanced if isinstance(a, np.ndarray)]
+    if value._data.ndim == 0 and len(one_mask) == 1 and one_mask[0].dtype == np.bool_:
+        return
+    names = [KERNEL_NAMES[d.name] for d in (data.dtype, value._data.dtype)]
+    raise explain(
+        RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{names[0]} for the destination and {names[1]} for the source."
+        ),
+        fix="value.to(tensor.dtype)",
+    )
 
 
 def _fit(source: Any, shape: tuple[int, ...], basic: bool) -> Any:
@@ -462,7 +506,7 @@ def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not 0: one row each, or a tensor per dim."""
     if as_tuple:
-        return tuple(wrap(a) for a in np.nonzero(np.atleast_1d(input._data)))
+        return tuple(map(wrap, np.stack(np.nonzero(np.atleast_1d(input._data)))))
     return record(ops.nonzero, (input,), {})
 
 

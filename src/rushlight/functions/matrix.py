@@ -30,7 +30,9 @@ def matmul_operator(input: Any, other: Any) -> Any:
         raise TypeError(f"unsupported operand type(s) for @: 'Tensor' and '{type(bad).__name__}'")
     x, y = input._data, other._data
     if not ACTIVE and type(x) is ndarray and x.ndim == 2 == y.ndim and x.dtype is y.dtype and x.dtype in FAST:
-        if not state.grad or (input._node is None and other._node is None and input._view is None and other._view is None):
+        if not state.grad or (
+            input._node is None and other._node is None and input._view is None and other._view is None
+        ):
             if x.shape[1] == y.shape[0]:
                 return wrap(x.dot(y))
         return record(ops.mm, (input, other), {})
@@ -156,7 +158,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         left, right = list(range(na - dims, na)), list(range(dims))
     else:
-        left, right = ([d % n for d in ([ds] if isinstance(ds, int) else ds)] for ds, n in zip(dims, (na, nb), strict=True))
+        left, right = (
+            [d % n for d in ([ds] if isinstance(ds, int) else ds)] for ds, n in zip(dims, (na, nb), strict=True)
+        )
     for i, j in zip(left, right, strict=True):
         if a._data.shape[i] != b._data.shape[j]:
             raise explain(
@@ -201,7 +205,9 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     d = next(i for i, n in enumerate(shape) if n == 3) if dim is None else dim
     a, b = movedim(input, d, -1), movedim(other, d, -1)
     if a._data.shape[-1] != 3 or b._data.shape[-1] != 3:
-        raise ShapeError(f"linalg.cross: inputs dimension {d} must have length 3. Got {a._data.shape[-1]} and {b._data.shape[-1]}")
+        raise ShapeError(
+            f"linalg.cross: inputs dimension {d} must have length 3. Got {a._data.shape[-1]} and {b._data.shape[-1]}"
+        )
     x, y, z = (a[..., (i + 1) % 3] * b[..., (i + 2) % 3] - a[..., (i + 2) % 3] * b[..., (i + 1) % 3] for i in range(3))
     return linear.stack([x, y, z], d if d >= 0 else d % len(shape))
 

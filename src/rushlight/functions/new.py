@@ -59,7 +59,9 @@ def new_full(self: Any, size: Any, fill_value: Any, *, dtype: dtype | None = Non
     return finished(np.full(ints((size,)), fill_value, _np(self, dtype)), requires_grad)
 
 
-def new_tensor(self: Any, data: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Any:
+def new_tensor(
+    self: Any, data: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A copy of data as a tensor with this tensor's dtype."""
     check_available(device)
     source = data._data if isinstance(data, Variable) else data

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.dtypes import dtype, from_np
+from rushlight.dtypes import KERNEL_NAMES, dtype, from_np
 from rushlight.errors import DTypeError
-from rushlight.functions.arithmetic import maximum, minimum
+from rushlight.functions.arithmetic import logical_xor, maximum, minimum
 from rushlight.functions.fast import store
+from rushlight.functions.reduce_checks import not_empty, refuse_dtype
 from rushlight.functions.shape import cast, reshape
 from rushlight.layout import wrap_dim
 from rushlight.modes import ACTIVE, autocasts, state
@@ -106,12 +107,10 @@ def _summed(input: Any, x: Any) -> Any:
 def _floating(input: Any, name: str, wanted: dtype | None) -> Any:
     if wanted is not None:
         input = cast(input, wanted)
-    kind = input._data.dtype.kind
-    if kind in "iub":
-        shown = {"b": "Bool", "u": "Byte"}.get(kind, {1: "Char", 2: "Short", 4: "Int", 8: "Long"}[input._data.itemsize])
+    if input._data.dtype.kind in "iub":
         raise DTypeError(
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {shown}"
+            f"Got: {KERNEL_NAMES[input._data.dtype.name]}"
         )
     return input
 
@@ -119,6 +118,11 @@ def _floating(input: Any, name: str, wanted: dtype | None) -> Any:
 @numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Arithmetic mean along `dim`, of floating or complex elements."""
+    if dtype is not None and dtype.category < 2:
+        raise DTypeError(
+            "mean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. "
+            f"Got: {KERNEL_NAMES[dtype.name]}"
+        )
     input = _floating(input, "mean", dtype)
     return _finish(record(ops.mean, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
@@ -137,7 +141,9 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: dtype 
 
 @autocasts("float32")
 @numpy_names
-def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
+def prod(
+    input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None
+) -> Any:
     """Product of the elements along one dim, or of all."""
     if dtype is not None:
         input = cast(input, dtype)
@@ -156,25 +162,39 @@ def _dim_or_unbiased(dim: Any, unbiased: Any) -> tuple[Any, Any]:
 
 @numpy_names
 def var(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
 ) -> Any:
     """Variance along `dim`: divisor n - correction, 1 by default."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
     input = _only_floating(input, "var")
     return _finish(
-        record(ops.var, (input,), {"dim": dim, "correction": _correction(unbiased, correction), "keepdim": keepdim}), out
+        record(ops.var, (input,), {"dim": dim, "correction": _correction(unbiased, correction), "keepdim": keepdim}),
+        out,
     )
 
 
 @numpy_names
 def std(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
 ) -> Any:
     """Standard deviation along `dim`: the root of `var`."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
     input = _only_floating(input, "std")
     return _finish(
-        record(ops.std, (input,), {"dim": dim, "correction": _correction(unbiased, correction), "keepdim": keepdim}), out
+        record(ops.std, (input,), {"dim": dim, "correction": _correction(unbiased, correction), "keepdim": keepdim}),
+        out,
     )
 
 
@@ -185,14 +205,18 @@ def _only_floating(input: Any, name: str) -> Any:
 
 
 @numpy_names
-def var_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def var_mean(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Any:
     """(variance, mean) along `dim`."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
 @numpy_names
-def std_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def std_mean(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
+) -> Any:
     """(standard deviation, mean) along `dim`."""
     dim, unbiased = _dim_or_unbiased(dim, unbiased)
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
@@ -207,9 +231,10 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) 
     """The greatest element; with `dim` (values, indices); with a tensor the elementwise maximum."""
     if isinstance(dim, Variable):
         return maximum(input, dim, out=out)
+    refuse_dtype("max_all" if dim is None else "max_dim", input, dim)
     if dim is None:
         return _finish(record(ops.max_all, (input,), {"dim": None}), out)
-    return _two(max_type, record(ops.max_dim, (input,), {"dim": _one_dim(input, dim), "keepdim": keepdim}), out)
+    return _two(max_type, record(ops.max_dim, (input,), {"dim": not_empty("max", input, dim), "keepdim": keepdim}), out)
 
 
 @numpy_names
@@ -217,9 +242,10 @@ def min(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) 
     """The smallest element; with `dim` (values, indices); with a tensor the elementwise minimum."""
     if isinstance(dim, Variable):
         return minimum(input, dim, out=out)
+    refuse_dtype("min_all" if dim is None else "min_dim", input, dim)
     if dim is None:
         return _finish(record(ops.min_all, (input,), {"dim": None}), out)
-    return _two(min_type, record(ops.min_dim, (input,), {"dim": _one_dim(input, dim), "keepdim": keepdim}), out)
+    return _two(min_type, record(ops.min_dim, (input,), {"dim": not_empty("min", input, dim), "keepdim": keepdim}), out)
 
 
 def _two(cls: Any, results: Any, out: Any) -> Any:
@@ -229,30 +255,42 @@ def _two(cls: Any, results: Any, out: Any) -> Any:
 @numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """The greatest element along `dim`; equal ones share the gradient."""
+    refuse_dtype("amax", input, dim)
     return _finish(record(ops.amax, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
 @numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """The smallest element along `dim`; equal ones share the gradient."""
+    refuse_dtype("amin", input, dim)
     return _finish(record(ops.amin, (input,), {"dim": dim, "keepdim": keepdim}), out)
 
 
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """(smallest, greatest) along `dim`."""
-    return aminmax_type(amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim))
+    return aminmax_type(
+        amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim)
+    )
 
 
 @numpy_names
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the greatest element along `dim`, or in row-major order of all."""
-    return record(ops.argmax, (input,), {"dim": None if dim is None else _one_dim(input, dim), "keepdim": keepdim})
+    refuse_dtype("argmax", input, dim)
+    d = None if dim is None else not_empty("argmax", input, dim)
+    if dim is None and not input._data.size:
+        raise IndexError("argmax(): Expected reduction dim to be specified for input.numel() == 0.")
+    return record(ops.argmax, (input,), {"dim": d, "keepdim": keepdim})
 
 
 @numpy_names
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the smallest element along `dim`, or in row-major order of all."""
-    return record(ops.argmin, (input,), {"dim": None if dim is None else _one_dim(input, dim), "keepdim": keepdim})
+    refuse_dtype("argmin", input, dim)
+    d = None if dim is None else not_empty("argmin", input, dim)
+    if dim is None and not input._data.size:
+        raise IndexError("argmin(): Expected reduction dim to be specified for input.numel() == 0.")
+    return record(ops.argmin, (input,), {"dim": d, "keepdim": keepdim})
 
 
 @numpy_names
@@ -274,15 +312,26 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
 
 
 @numpy_names
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None) -> Any:
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: dtype | None = None, out: Any = None
+) -> Any:
     """The p-norm of the elements along `dim`; "fro" is 2, "nuc" the sum of singular values."""
-    input = _floating(input, "norm", dtype)
+    if dtype is not None:
+        input = cast(input, dtype)
+    if input._data.dtype.kind in "biu":
+        name = "linalg.matrix_norm" if p == "nuc" else "linalg.vector_norm"
+        raise DTypeError(
+            f"{name}: Expected a floating point or complex tensor as input. Got {KERNEL_NAMES[input._data.dtype.name]}"
+        )
     if p == "nuc":
         return record(OPS["svdvals"], (input,), {}).sum(-1, keepdim)
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
     return _finish(
-        record(ops.vector_norm, (input,), {"p": 2.0 if p in ("fro", None) else float(p), "dim": dim, "keepdim": keepdim}), out
+        record(
+            ops.vector_norm, (input,), {"p": 2.0 if p in ("fro", None) else float(p), "dim": dim, "keepdim": keepdim}
+        ),
+        out,
     )
 
 
@@ -303,33 +352,37 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _median(input: Any, dim: int | None, keepdim: bool, skip_nan: bool) -> Any:
+    refuse_dtype("median" if dim is None else "median_dim", input, dim)
     if dim is None:
         flat = reshape(input, -1)
         if not flat._data.size:
             return wrap(np.asarray(math.nan if flat._data.dtype.kind == "f" else 0, flat._data.dtype))
         return record(ops.median_dim, (flat,), {"dim": 0, "keepdim": False, "skip_nan": skip_nan})[0]
     return median_type(
-        *record(ops.median_dim, (input,), {"dim": _one_dim(input, dim), "keepdim": keepdim, "skip_nan": skip_nan})
+        *record(ops.median_dim, (input,), {"dim": not_empty("median", input, dim), "keepdim": keepdim, "skip_nan": skip_nan})
     )
 
 
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     """(most frequent elements, positions) along `dim`."""
-    return mode_type(*record(ops.mode_dim, (input,), {"dim": _one_dim(input, dim), "keepdim": keepdim}))
+    refuse_dtype("mode", input, dim)
+    return mode_type(*record(ops.mode_dim, (input,), {"dim": not_empty("mode", input, dim), "keepdim": keepdim}))
 
 
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(k-th smallest elements, positions) along `dim`."""
-    d = _one_dim(input, dim)
+    d = not_empty("kthvalue", input, dim)
     n = input._data.shape[d] if input._data.ndim else 1
     if not 1 <= k <= n:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
+    refuse_dtype("kthvalue", input)
     return kthvalue_type(*record(ops.kth_dim, (input,), {"dim": d, "keepdim": keepdim, "k": k}))
 
 
 @numpy_names
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
     """(elements in order along `dim`, where they came from)."""
+    refuse_dtype("sort", input, dim)
     return _two(sort_type, record(ops.sort_dim, (input,), {"dim": _one_dim(input, dim), "descending": descending}), out)
 
 
@@ -346,7 +399,9 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Any:
     """(the k greatest elements along `dim` in order, where they are)."""
-    return _two(topk_type, record(ops.topk_dim, (input,), {"k": k, "dim": _one_dim(input, dim), "largest": largest}), out)
+    return _two(
+        topk_type, record(ops.topk_dim, (input,), {"k": k, "dim": _one_dim(input, dim), "largest": largest}), out
+    )
 
 
 def _scanned(input: Any, wanted: dtype | None) -> Any:
@@ -369,61 +424,77 @@ def cumprod(input: Any, dim: int, *, dtype: dtype | None = None, out: Any = None
 
 def cummax(input: Any, dim: int) -> Any:
     """(running maximum along `dim`, where it is)."""
+    refuse_dtype("cummax", input, dim)
     return cummax_type(*record(ops.cummax, (input,), {"dim": _one_dim(input, dim)}))
 
 
 def cummin(input: Any, dim: int) -> Any:
     """(running minimum along `dim`, where it is)."""
+    refuse_dtype("cummin", input, dim)
     return cummin_type(*record(ops.cummin, (input,), {"dim": _one_dim(input, dim)}))
 
 
 @numpy_names
 def logcumsumexp(input: Any, dim: int) -> Any:
     """Logarithm of the running sum of exponentials along `dim`."""
+    refuse_dtype("logcumsumexp", input, dim)
     return record(ops.logcumsumexp, (input,), {"dim": _one_dim(input, dim)})
 
 
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """n-th differences of neighbours along `dim`."""
+    if not input._data.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
     d = _one_dim(input, dim)
     parts = [x for x in (prepend, input, append) if x is not None]
     x = linear.cat(parts, d) if len(parts) > 1 else input
     for _ in range(n):
         size = x._data.shape[d]
         lead = (slice(None),) * d
-        x = x[(*lead, slice(1, None))] - x[(*lead, slice(0, builtins.max(size - 1, 0)))]
+        after, before = x[(*lead, slice(1, None))], x[(*lead, slice(0, builtins.max(size - 1, 0)))]
+        x = logical_xor(after, before) if x._data.dtype.kind == "b" else after - before
     return x
 
 
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The distinct elements (or slices along `dim`), with positions and counts if asked."""
+    refuse_dtype("unique", input)
     values, inverse, counts = np.unique(input._data, return_inverse=True, return_counts=True, axis=dim)
-    return _chosen(values, inverse.reshape(input._data.shape if dim is None else -1), counts, return_inverse, return_counts)
+    return _chosen(
+        values, inverse.reshape(input._data.shape if dim is None else (-1,)), counts, return_inverse, return_counts
+    )
 
 
 def _chosen(values: Any, inverse: Any, counts: Any, with_inverse: bool, with_counts: bool) -> Any:
     out = [wrap(values)]
     if with_inverse:
-        out.append(wrap(np.ascontiguousarray(inverse)))
+        out.append(wrap(inverse.copy()))
     if with_counts:
         out.append(wrap(counts))
     return out[0] if len(out) == 1 else tuple(out)
 
 
-def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """Elements (or slices along `dim`) with repeats of their predecessor left out."""
+    refuse_dtype("unique", input)
     x = input._data.reshape(-1) if dim is None else np.moveaxis(input._data, dim, 0)
     n = x.shape[0]
     if not n:
         starts = np.zeros(0, bool)
     else:
-        changed = (x[1:] != x[:-1]).reshape(n - 1, -1).any(1)
+        changed = (x[1:] != x[:-1]).any(tuple(range(1, x.ndim)))
         starts = np.concatenate([[True], changed])
     where = np.flatnonzero(starts)
     values = x[where] if dim is None else np.ascontiguousarray(np.moveaxis(x[where], 0, dim))
     inverse = np.cumsum(starts) - 1
     counts = np.diff(np.append(where, n))
-    return _chosen(values, inverse.reshape(input._data.shape) if dim is None else inverse, counts, return_inverse, return_counts)
+    return _chosen(
+        values, inverse.reshape(input._data.shape) if dim is None else inverse, counts, return_inverse, return_counts
+    )
 
 
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
@@ -451,7 +522,9 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
 histogram_type = pair("histogram", "hist bin_edges")
 
 
-def searchsorted(sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None) -> Any:
+def searchsorted(
+    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
+) -> Any:
     """Where each element would be inserted to keep the sequence sorted."""
     x = input if isinstance(input, Variable) else wrap(np.asarray(input, sorted_sequence._data.dtype))
     result = record(ops.searchsorted, (sorted_sequence, x), {"right": right or side == "right"})
@@ -464,8 +537,12 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
 
 
 @autocasts("float32")
-def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
+def quantile(
+    input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Any:
     """The q-quantiles along `dim`, by interpolation between neighbours in order."""
+    if input._data.dtype not in _FAST:
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
     x = reshape(input, -1) if dim is None else input
     d = _one_dim(x, -1 if dim is None else dim)
     points = np.atleast_1d(q._data if isinstance(q, Variable) else np.asarray(q, x._data.dtype))
@@ -485,7 +562,9 @@ def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, 
             else _slice_at(ordered, d, int(np.rint(a)))
         )
     if keepdim:
-        picks = [p.unsqueeze(d) for p in picks] if dim is not None else [reshape(p, (1,) * input._data.ndim) for p in picks]
+        picks = (
+            [p.unsqueeze(d) for p in picks] if dim is not None else [reshape(p, (1,) * input._data.ndim) for p in picks]
+        )
     scalar = (q._data.ndim if isinstance(q, Variable) else np.ndim(q)) == 0
     return picks[0] if scalar else linear.stack(picks, 0)
 
@@ -521,4 +600,3 @@ def corrcoef(input: Any) -> Any:
     c = cov(input)
     d = linear.diagonal(c).sqrt()
     return c / d[:, None] / d[None, :]
-

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from rushlight.creation import full
+from rushlight.functions.activation import hardshrink, prelu
 from rushlight.nn.functional import activation as F
 from rushlight.nn.init import constant_
 from rushlight.nn.module import Module
@@ -306,7 +307,7 @@ class Hardshrink(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.hardshrink(input, self.lambd)
+        return hardshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""
@@ -401,7 +402,7 @@ class PReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return F.prelu(input, self.weight)
+        return prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         """Arguments, for `repr`."""

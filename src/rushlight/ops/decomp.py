@@ -349,9 +349,7 @@ def _triangular_grads(
 
 
 @opaque(name="LinalgSolveTriangularBackward0", spec=_triangular_spec, joint=_triangular_grads)
-def solve_triangular(
-    xp: Any, a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Array:
+def solve_triangular(xp: Any, a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False) -> Array:
     """X with a @ X = b (or X @ a = b), where only one triangle of `a` is read."""
     return kernels.solve_triangular(a, b, upper, left, unitriangular)
 

@@ -42,9 +42,7 @@ LN10 = math.log(10.0)
 
 # Arithmetic
 
-_MINUS = (
-    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
-)
+_MINUS = "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
 
 
 @elementwise(grad=(lambda g: g, lambda g: g))
@@ -83,7 +81,9 @@ def div(xp: Any, x: Array, y: Array) -> Array:
     return x / y
 
 
-@elementwise(result="float", name="MulBackward0", grad=(lambda g, x, y: -g * conj_of((y / x) / x), lambda g, x: g / conj_of(x)))
+@elementwise(
+    result="float", name="MulBackward0", grad=(lambda g, x, y: -g * conj_of((y / x) / x), lambda g, x: g / conj_of(x))
+)
 def rdiv(xp: Any, x: Array, y: Array) -> Array:
     """y / x."""
     return xp.true_divide(y, x)
@@ -183,7 +183,11 @@ def sign_of(x: Any, magnitude: Any) -> Any:
     return where(eq(magnitude, 0), zeros_like(x), x / magnitude)
 
 
-@elementwise(kinds="biuf", refusal="Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.", grad=lambda g: zeros_as(g))
+@elementwise(
+    kinds="biuf",
+    refusal="Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.",
+    grad=lambda g: zeros_as(g),
+)
 def sign(xp: Any, x: Array) -> Array:
     """-1, 0 or 1."""
     if x.dtype.kind in "fV":  # 0 for NaN, as PyTorch's
@@ -371,13 +375,23 @@ def atanh(xp: Any, x: Array) -> Array:
     return xp.arctanh(x)
 
 
-@elementwise(kinds="biuf", refusal="deg2rad is not supported for complex tensors.", result="float", grad=lambda g: g * (math.pi / 180))
+@elementwise(
+    kinds="biuf",
+    refusal="deg2rad is not supported for complex tensors.",
+    result="float",
+    grad=lambda g: g * (math.pi / 180),
+)
 def deg2rad(xp: Any, x: Array) -> Array:
     """Degrees to radians."""
     return xp.deg2rad(x)
 
 
-@elementwise(kinds="biuf", refusal="rad2deg is not supported for complex tensors.", result="float", grad=lambda g: g * (180 / math.pi))
+@elementwise(
+    kinds="biuf",
+    refusal="rad2deg is not supported for complex tensors.",
+    result="float",
+    grad=lambda g: g * (180 / math.pi),
+)
 def rad2deg(xp: Any, x: Array) -> Array:
     """Radians to degrees."""
     return xp.rad2deg(x)
@@ -396,19 +410,25 @@ def hypot(xp: Any, x: Array, y: Array) -> Array:
 # Special functions
 
 
-@elementwise(kinds="biuf", refusal="erf_vml_cpu", result="float", grad=lambda g, x: g * (exp(-x * x) * TWO_OVER_SQRT_PI))
+@elementwise(
+    kinds="biuf", refusal="erf_vml_cpu", result="float", grad=lambda g, x: g * (exp(-x * x) * TWO_OVER_SQRT_PI)
+)
 def erf(xp: Any, x: Array) -> Array:
     """Error function."""
     return xp.erf(x)
 
 
-@elementwise(kinds="biuf", refusal="erfc_vml_cpu", result="float", grad=lambda g, x: -g * (exp(-x * x) * TWO_OVER_SQRT_PI))
+@elementwise(
+    kinds="biuf", refusal="erfc_vml_cpu", result="float", grad=lambda g, x: -g * (exp(-x * x) * TWO_OVER_SQRT_PI)
+)
 def erfc(xp: Any, x: Array) -> Array:
     """1 - erf(x), accurate where that is small."""
     return xp.erfc(x)
 
 
-@elementwise(kinds="biuf", refusal="erfinv_vml_cpu", result="float", grad=lambda g, out: g * (exp(out * out) / TWO_OVER_SQRT_PI))
+@elementwise(
+    kinds="biuf", refusal="erfinv_vml_cpu", result="float", grad=lambda g, out: g * (exp(out * out) / TWO_OVER_SQRT_PI)
+)
 def erfinv(xp: Any, x: Array) -> Array:
     """The inverse of the error function."""
     return xp.erfinv(x)
@@ -484,8 +504,9 @@ def _half_where_equal(g: Any, x: Any, y: Any, wins: Any) -> Any:
 
 
 @elementwise(
-    kinds="biuf", refusal="maximum not implemented for complex tensors.",
-    grad=(lambda g, x, y: _half_where_equal(g, x, y, gt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, lt(x, y)))
+    kinds="biuf",
+    refusal="maximum not implemented for complex tensors.",
+    grad=(lambda g, x, y: _half_where_equal(g, x, y, gt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, lt(x, y))),
 )
 def maximum(xp: Any, x: Array, y: Array) -> Array:
     """The greater; NaN if either is."""
@@ -493,8 +514,9 @@ def maximum(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
-    kinds="biuf", refusal="minimum not implemented for complex tensors.",
-    grad=(lambda g, x, y: _half_where_equal(g, x, y, lt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, gt(x, y)))
+    kinds="biuf",
+    refusal="minimum not implemented for complex tensors.",
+    grad=(lambda g, x, y: _half_where_equal(g, x, y, lt(x, y)), lambda g, x, y: _half_where_equal(g, x, y, gt(x, y))),
 )
 def minimum(xp: Any, x: Array, y: Array) -> Array:
     """The smaller; NaN if either is."""
@@ -502,11 +524,12 @@ def minimum(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
-    kinds="biuf", refusal="fmax not implemented for complex tensors.",
+    kinds="biuf",
+    refusal="fmax not implemented for complex tensors.",
     grad=(
         lambda g, x, y: where(ge(x, y) | isnan(y), g, zeros_like(g)),
         lambda g, x, y: where(ge(x, y) | isnan(y), zeros_like(g), g),
-    )
+    ),
 )
 def fmax(xp: Any, x: Array, y: Array) -> Array:
     """The greater, ignoring NaN."""
@@ -514,11 +537,12 @@ def fmax(xp: Any, x: Array, y: Array) -> Array:
 
 
 @elementwise(
-    kinds="biuf", refusal="fmin not implemented for complex tensors.",
+    kinds="biuf",
+    refusal="fmin not implemented for complex tensors.",
     grad=(
         lambda g, x, y: where(le(x, y) | isnan(y), g, zeros_like(g)),
         lambda g, x, y: where(le(x, y) | isnan(y), zeros_like(g), g),
-    )
+    ),
 )
 def fmin(xp: Any, x: Array, y: Array) -> Array:
     """The smaller, ignoring NaN."""
@@ -560,7 +584,11 @@ def masked_fill(xp: Any, x: Array, mask: Mask, value: Any = 0) -> Array:
     return xp.where(mask, np.asarray(value, x.dtype), x)
 
 
-@elementwise(kinds="biuf", result="float", grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: zeros_as(g)))
+@elementwise(
+    kinds="biuf",
+    result="float",
+    grad=(lambda g, x, out: where(eq(x, 0), zeros_like(g), g * (out / x)), lambda g: zeros_as(g)),
+)
 def copysign(xp: Any, x: Array, y: Array) -> Array:
     """|x| with the sign of y."""
     return xp.copysign(x, y)
@@ -603,7 +631,12 @@ def nan_to_num(xp: Any, x: Array, nan: Any = 0.0, posinf: Any = None, neginf: An
 # Fused forms
 
 
-@elementwise(kinds="fc", refusal="lerp_kernel_scalar", grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight), name="LerpBackward0")
+@elementwise(
+    kinds="fc",
+    refusal="lerp_kernel_scalar",
+    grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight),
+    name="LerpBackward0",
+)
 def lerp_scalar(xp: Any, x: Array, end: Array, weight: float = 0.5) -> Array:
     """x + weight * (end - x), for a Python number."""
     if weight < 0.5:
@@ -612,7 +645,8 @@ def lerp_scalar(xp: Any, x: Array, end: Array, weight: float = 0.5) -> Array:
 
 
 @elementwise(
-    kinds="fc", refusal="lerp_kernel_tensor",
+    kinds="fc",
+    refusal="lerp_kernel_tensor",
     grad=(lambda g, weight: g * (1 - weight), lambda g, weight: g * weight, lambda g, x, end: g * (end - x)),
     name="LerpBackward1",
 )
@@ -622,8 +656,9 @@ def lerp(xp: Any, x: Array, end: Array, weight: Array) -> Array:
 
 
 @elementwise(
-    kinds="uifc", refusal="addcmul_cpu_out",
-    grad=(lambda g: g, lambda g, y, value: g * conj_of(y) * value, lambda g, x, value: g * conj_of(x) * value)
+    kinds="uifc",
+    refusal="addcmul_cpu_out",
+    grad=(lambda g: g, lambda g, y, value: g * conj_of(y) * value, lambda g, x, value: g * conj_of(x) * value),
 )
 def addcmul(xp: Any, s: Array, x: Array, y: Array, value: float = 1.0) -> Array:
     """s + value * x * y."""
@@ -639,12 +674,13 @@ _ADDCDIV = (
 
 
 @elementwise(
-    kinds="fc", refusal=_ADDCDIV,
+    kinds="fc",
+    refusal=_ADDCDIV,
     grad=(
         lambda g: g,
         lambda g, y, value: g * value / conj_of(y),
         lambda g, x, y, value: -g * value * conj_of(x / (y * y)),
-    )
+    ),
 )
 def addcdiv(xp: Any, s: Array, x: Array, y: Array, value: float = 1.0) -> Array:
     """s + value * x / y."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.errors import ShapeError, explain
+from rushlight.errors import BoundsError, ShapeError, explain
 from rushlight.ops.elementwise import where
 from rushlight.ops.kinds import Array, opaque, sum_to_shape
 from rushlight.ops.linear import expand, getitem_slice, place_slice, reshape
@@ -77,7 +77,9 @@ def _put_grad_x(g: Any, x_spec: Spec, at: Where, accumulate: bool) -> Any:
 
 
 def _zero_like(g: Any) -> Any:
-    return reshape(getitem_slice(g, (slice(0, 1),) * len(g.shape)) * 0, ()) if 0 not in g.shape else np.zeros((), g.dtype)
+    return (
+        reshape(getitem_slice(g, (slice(0, 1),) * len(g.shape)) * 0, ()) if 0 not in g.shape else np.zeros((), g.dtype)
+    )
 
 
 @opaque(
@@ -103,7 +105,7 @@ def check_indices(values: Any, size: int, dim: int, name: str = "index") -> None
         if low < 0 or high >= size:
             bad = low if low < 0 else high
             raise explain(
-                IndexError(f"{name} {bad} is out of bounds for dimension {dim} with size {size}"),
+                BoundsError(f"{name} {bad} is out of bounds for dimension {dim} with size {size}"),
                 expected=f"0 <= index < {size}",
                 received=bad,
             )
@@ -111,7 +113,7 @@ def check_indices(values: Any, size: int, dim: int, name: str = "index") -> None
 
 def _gather_spec(x: Spec, index: Spec, dim: int) -> Spec:
     if index.dtype not in (np.int64, np.int32):
-        raise RuntimeError("gather(): Expected dtype int64 for index")
+        raise RuntimeError("gather(): Expected dtype int32/int64 for index")
     if len(index.shape) != len(x.shape):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor")
     for d, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)):
@@ -187,7 +189,9 @@ def scatter(xp: Any, x: Array, index: Array, src: Array, dim: int) -> Array:
     """A copy of `x` with out[index[i][j]][j] = src[i][j] for dim 0, and alike for other dims."""
     out = np.array(x, copy=True)
     check_indices(index, x.shape[dim], dim)
-    np.put_along_axis(out, index, _cut(src, index.shape), dim) if _full(index, x, dim) else _assign(out, index, dim, src)
+    np.put_along_axis(out, index, _cut(src, index.shape), dim) if _full(index, x, dim) else _assign(
+        out, index, dim, src
+    )
     return out
 
 
@@ -379,7 +383,9 @@ def masked_scatter(xp: Any, x: Array, mask: Array, source: Array) -> Array:
     where_true = np.broadcast_to(mask, x.shape)
     n = int(np.count_nonzero(where_true))
     if n > source.size:
-        raise ShapeError("masked_scatter: expected self and source to have same dtypes and source at least as many elements")
+        raise ShapeError(
+            "masked_scatter: expected self and source to have same dtypes and source at least as many elements"
+        )
     out = np.array(x, copy=True)
     out[where_true] = source.reshape(-1)[:n]
     return out

@@ -26,7 +26,14 @@ Formulas = Callable[..., Any] | tuple[Callable[..., Any] | None, ...] | None
 
 OPS: dict[str, Op] = {}
 KINDS = "biufc"
-KIND = {d: "bi"[d.category] if d.category < 2 and d.is_signed or d is bool_ else "u" if d.category == 1 else "bifc"[d.category] for d in ALL}
+KIND = {
+    d: "bi"[d.category]
+    if d.category < 2 and d.is_signed or d is bool_
+    else "u"
+    if d.category == 1
+    else "bifc"[d.category]
+    for d in ALL
+}
 _DATA = {"Array", "Array | None", "Arrays", "Mask", "Layout"}
 
 
@@ -88,7 +95,9 @@ class Op:
         names = dict.fromkeys(n for f in wanted for n in f.names if n not in ("g", "needs"))
         self.saved_names = tuple(names)
         self.saved_plan = tuple(self._source(n) for n in names)
-        self.formula_slots = tuple(tuple(self.saved_names.index(n) for n in f.names[1:]) if f else () for f in self.grads)
+        self.formula_slots = tuple(
+            tuple(self.saved_names.index(n) for n in f.names[1:]) if f else () for f in self.grads
+        )
         for f in self.grads:
             if f and f.names[0] != "g":
                 raise ValueError(f"op {self.name!r}: a formula's first parameter must be g")
@@ -125,7 +134,7 @@ class Op:
             elif name in self.defaults:
                 operands.append(self.defaults[name])
             else:
-                raise TypeError(f"{self.name}() missing 1 required positional arguments: \"{name}\"")
+                raise TypeError(f'{self.name}() missing 1 required positional arguments: "{name}"')
         params = dict(zip(self.static, args[n:], strict=False))
         for name in self.static[len(params) :]:
             if name in kwargs:
@@ -133,7 +142,7 @@ class Op:
             elif name in self.defaults:
                 params[name] = self.defaults[name]
             else:
-                raise TypeError(f"{self.name}() missing 1 required positional arguments: \"{name}\"")
+                raise TypeError(f'{self.name}() missing 1 required positional arguments: "{name}"')
         if kwargs or len(args) > n + len(self.static):
             extra = next(iter(kwargs), None)
             raise TypeError(

@@ -84,9 +84,11 @@ def expanded_shape(old: Ints, new: Ints) -> Ints:
         have = old[i - lead] if i >= lead else None
         if n == -1:
             if have is None:
-                raise ShapeError(
-                    f"expand(torch.FloatTensor{{{list(old)}}}, size={list(new)}): The expanded size of the tensor "
-                    f"(-1) isn't allowed in a leading, non-existing dimension {i}"
+                raise explain(
+                    ShapeError(
+                        f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                    ),
+                    received=new,
                 )
             out[i] = have
         elif have is not None and have not in (1, n):
@@ -462,7 +464,9 @@ def _strided_spec(x: Spec, geometry: Any, size: Ints, stride: Ints, offset: int)
     return Spec(size, x.dtype)
 
 
-@opaque(spec=_strided_spec, grad=lambda g, geometry, size, stride, offset: take_strided(g, geometry, size, stride, offset))
+@opaque(
+    spec=_strided_spec, grad=lambda g, geometry, size, stride, offset: take_strided(g, geometry, size, stride, offset)
+)
 def place_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, offset: int) -> Array:
     """Elements of a strided view added up into the base's positions: the gradient of `as_strided`."""
     shape, positions = geometry[0], strided_positions(geometry, size, stride, offset)
@@ -470,7 +474,9 @@ def place_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, of
     return flat.reshape(shape).astype(x.dtype)
 
 
-@opaque(spec=_strided_spec, grad=lambda g, geometry, size, stride, offset: place_strided(g, geometry, size, stride, offset))
+@opaque(
+    spec=_strided_spec, grad=lambda g, geometry, size, stride, offset: place_strided(g, geometry, size, stride, offset)
+)
 def take_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, offset: int) -> Array:
     """The elements a strided view of a base with that geometry shows, as a copy."""
     return x.reshape(-1)[strided_positions(geometry, size, stride, offset)]

@@ -20,12 +20,16 @@ NAMES = {
 }  # fmt: skip
 
 
-def check_same_dtype(a: Any, b: Any, text: str = "expected m1 and m2 to have the same dtype, but got: {} != {}") -> None:
+def check_same_dtype(
+    a: Any, b: Any, text: str = "expected m1 and m2 to have the same dtype, but got: {} != {}"
+) -> None:
     """Products take operands of one dtype."""
     if a != b:
         names = [NAMES.get(str(d), str(d)) for d in (a, b)]
         raise explain(
-            DTypeError(text.format(*names)), received=f"{a} and {b}", fix="convert one: .float(), .double() or .to(other.dtype)"
+            DTypeError(text.format(*names)),
+            received=f"{a} and {b}",
+            fix="convert one: .float(), .double() or .to(other.dtype)",
         )
 
 
@@ -235,7 +239,10 @@ def _parse_einsum(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[st
             else "einsum(): fewer operands were provided than specified in the equation"
         )  # fmt: skip
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in text][::-1]
-    width = max((len(s) - len(term.replace("...", "")) for term, s in zip(terms, shapes, strict=True) if "..." in term), default=0)
+    width = max(
+        (len(s) - len(term.replace("...", "")) for term, s in zip(terms, shapes, strict=True) if "..." in term),
+        default=0,
+    )
     dots = "".join(spare[:width])
     full = []
     for k, (term, s) in enumerate(zip(terms, shapes, strict=True)):

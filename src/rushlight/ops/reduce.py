@@ -29,7 +29,10 @@ def count(shape: tuple[int, ...], dim: Any) -> int:
     return math.prod(shape[d] for d in dims)
 
 
-@reduction(by_dim=True, grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim) / max(count(x_spec.shape, dim), 1))
+@reduction(
+    by_dim=True,
+    grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim) / max(count(x_spec.shape, dim), 1),
+)
 def mean(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Arithmetic mean along `dim`."""
     if not x.ndim:
@@ -509,4 +512,3 @@ def nanmean(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
 def count_nonzero(xp: Any, x: Array, dim: Any = None) -> Array:
     """How many elements along `dim` are not 0."""
     return np.asarray(np.count_nonzero(x, axis=dim), np.int64)
-

@@ -20,17 +20,13 @@ SQRT_HALF = math.sqrt(0.5)
 # Normal distribution and error functions
 
 
-@elementwise(
-    result="float", name="SpecialErfcxBackward0", grad=lambda g, x, out: g * (2 * x * out - TWO_OVER_SQRT_PI)
-)
+@elementwise(result="float", name="SpecialErfcxBackward0", grad=lambda g, x, out: g * (2 * x * out - TWO_OVER_SQRT_PI))
 def erfcx(xp: Any, x: Array) -> Array:
     """exp(x*x) * erfc(x)."""
     return xp.erfcx(x)
 
 
-@elementwise(
-    result="float", name="SpecialNdtrBackward0", grad=lambda g, x: g * (exp(x * x * -0.5) * (1 / SQRT_TWO_PI))
-)
+@elementwise(result="float", name="SpecialNdtrBackward0", grad=lambda g, x: g * (exp(x * x * -0.5) * (1 / SQRT_TWO_PI)))
 def ndtr(xp: Any, x: Array) -> Array:
     """Standard normal distribution function."""
     return xp.ndtr(x)
@@ -46,16 +42,13 @@ def log_ndtr(xp: Any, x: Array) -> Array:
     return xp.log_ndtr(x)
 
 
-@elementwise(
-    result="float", name="SpecialNdtriBackward0", grad=lambda g, out: g * (exp(out * out * 0.5) * SQRT_TWO_PI)
-)
+@elementwise(result="float", name="SpecialNdtriBackward0", grad=lambda g, out: g * (exp(out * out * 0.5) * SQRT_TWO_PI))
 def ndtri(xp: Any, x: Array) -> Array:
     """Inverse of ndtr."""
     return xp.ndtri(x)
 
 
 # Logarithms
-
 
 
 @elementwise(result="float", name="SpecialEntrBackward0", grad=lambda g, x: g * (-1 - log(x)))
@@ -70,9 +63,7 @@ def _xlog1py_grad_x(g: Any, x: Any, y: Any) -> Any:
     return where(silent, zeros_like(g), g * log1p(y))
 
 
-@elementwise(
-    result="float", name="SpecialXlog1PyBackward0", grad=(_xlog1py_grad_x, lambda g, x, y: g * x / (y + 1))
-)
+@elementwise(result="float", name="SpecialXlog1PyBackward0", grad=(_xlog1py_grad_x, lambda g, x, y: g * x / (y + 1)))
 def xlog1py(xp: Any, x: Array, y: Array) -> Array:
     """x * log(1 + y); 0 where x is 0 and y a number."""
     return xp.where((x == 0) & ~xp.isnan(y), x * 0, x * xp.log1p(y))
@@ -238,6 +229,4 @@ def _polynomial(name: str, shifted: bool = False) -> Any:
 
 
 POLYNOMIALS = {name: _polynomial(name) for name in _POLYNOMIALS}
-POLYNOMIALS |= {
-    "shifted_" + name: _polynomial(name, True) for name in _POLYNOMIALS if name.startswith("chebyshev")
-}
+POLYNOMIALS |= {"shifted_" + name: _polynomial(name, True) for name in _POLYNOMIALS if name.startswith("chebyshev")}

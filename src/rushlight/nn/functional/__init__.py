@@ -1,4 +1,6 @@
 """Functions of layers: `rushlight.nn.functional`."""
+
+from rushlight.functions.activation import hardshrink, prelu
 from rushlight.nn.functional.activation import (
     celu,
     celu_,
@@ -7,7 +9,6 @@ from rushlight.nn.functional.activation import (
     gelu,
     glu,
     gumbel_softmax,
-    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -17,7 +18,6 @@ from rushlight.nn.functional.activation import (
     log_softmax,
     logsigmoid,
     mish,
-    prelu,
     relu,
     relu6,
     relu_,

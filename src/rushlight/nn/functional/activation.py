@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.dtypes import KERNEL_NAMES
-from rushlight.errors import ShapeError, explain
 from rushlight.functions import arithmetic
 from rushlight.functions import softmax as S
+from rushlight.functions.activation import FLOATING, no_kernel
 from rushlight.functions.random import exponential_
-from rushlight.functions.shape import reshape
 from rushlight.generator import default_generator
 from rushlight.modes import autocasts
 from rushlight.nn.functional.arguments import require_tensor
@@ -23,13 +21,6 @@ from rushlight.ops.index import scatter_fill
 from rushlight.ops.kinds import Op
 from rushlight.ops.reduce import argmax
 from rushlight.tape import Variable, apply_inplace, record, wrap
-
-FLOATING = "fV"
-
-
-def no_kernel(kernel: str, input: Any) -> NotImplementedError:
-    """PyTorch's error for a dtype that an op does not take."""
-    return NotImplementedError(f"\"{kernel}\" not implemented for '{KERNEL_NAMES[input._data.dtype.name]}'")
 
 
 def _run(op: Op, input: Any, params: dict[str, Any], kernel: str, inplace: bool, name: str) -> Any:
@@ -205,11 +196,6 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
     return _run(ops.hardswish, input, {}, "hardswish_cpu", inplace, "hardswish")
 
 
-def hardshrink(input: Any, lambd: float = 0.5) -> Any:
-    """0 within lambd of 0, else input."""
-    return _run(ops.hardshrink, input, {"lambd": lambd}, "hardshrink_cpu", False, "hardshrink")
-
-
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """input moved towards 0 by lambd, 0 within lambd of it."""
     if lambd < 0:
@@ -260,37 +246,6 @@ def glu(input: Any, dim: int = -1) -> Any:
 
 
 @autocasts("lower")
-def prelu(input: Any, weight: Any) -> Any:
-    """input above 0, weight * input below; one weight, or one for each channel (dim 1)."""
-    require_tensor("prelu", "input", 1, input)
-    require_tensor("prelu", "weight", 2, weight)
-    x, w = input._data, weight._data
-    if x.dtype != w.dtype:
-        names = [KERNEL_NAMES[a.dtype.name] for a in (x, w)]
-        raise RuntimeError(f"prelu: Type promoting not supported. Got {names[0]} and {names[1]}")
-    if x.dtype.kind not in FLOATING:
-        raise no_kernel("prelu_cpu", input)
-    if w.size != 1:
-        if not x.shape:
-            raise ShapeError("Not allow zero-dim input tensor.")
-        channels = x.shape[1] if len(x.shape) > 1 else 1
-        if channels != w.size:
-            raise explain(
-                ShapeError(
-                    "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
-                    f"{w.size} and channel size = {channels}."
-                ),
-                expected=f"1 or {channels} weights for input {list(x.shape)}",
-                received=tuple(w.shape),
-                fix=f"PReLU(num_parameters={channels})",
-            )
-    if len(w.shape) > 1:
-        raise ShapeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {len(w.shape)}")
-    if w.size != 1 or w.shape:
-        weight = reshape(weight, (-1,) + (1,) * (len(x.shape) - 2) if len(x.shape) > 1 else w.shape if x.shape else ())
-    return record(ops.prelu_kernel, (input, weight), {})
-
-
 def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
     warnings.warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",

@@ -10,11 +10,11 @@ from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions import arithmetic as A
 from rushlight.functions import reduce as R
+from rushlight.functions.activation import no_kernel
 from rushlight.functions.matrix import tensordot
 from rushlight.functions.shape import reshape
 from rushlight.functions.softmax import log_softmax
 from rushlight.modes import autocasts
-from rushlight.nn.functional.activation import no_kernel
 from rushlight.nn.functional.arguments import require_tensor
 from rushlight.nn.functional.dense import linear
 from rushlight.nn.functional.reduction import checked_reduction

@@ -10,10 +10,11 @@ from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions import arithmetic as A
 from rushlight.functions import reduce as R
+from rushlight.functions.activation import no_kernel
 from rushlight.functions.shape import broadcast_tensors, expand
 from rushlight.layout import broadcast_shapes
 from rushlight.modes import autocasts, no_grad
-from rushlight.nn.functional.activation import logsigmoid, no_kernel
+from rushlight.nn.functional.activation import logsigmoid
 from rushlight.nn.functional.reduction import checked_reduction, reduced
 from rushlight.ops import loss as ops
 from rushlight.ops.kinds import Op, result_dtype
