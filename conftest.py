@@ -11,6 +11,9 @@ import pytest
 
 import rushlight
 
+# Scripts that record golden values from PyTorch.
+collect_ignore_glob = ["tests/*/record.py"]
+
 
 @pytest.fixture(autouse=True)
 def _place_of_docstring_examples(request: pytest.FixtureRequest) -> None:

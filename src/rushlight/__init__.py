@@ -234,6 +234,7 @@ from rushlight.functions.arithmetic import (
     where,
     xlogy,
 )
+from rushlight.functions.checked import checked_functions
 from rushlight.functions.combine import block_diag, cartesian_prod, complex, meshgrid, polar
 from rushlight.functions.diagonals import (
     diag,
@@ -472,11 +473,18 @@ from rushlight.version import __version__
 
 range = range_
 globals().update(LEGACY)
+globals().update(checked_functions(globals()))
 
 # Packages imported on first use.
-_PACKAGES = frozenset("amp fft linalg nn optim serialization special utils func distributions jit".split())
+_PACKAGES = frozenset(
+    """
+    accelerator amp backends cpu distributions fft func hub jit linalg mps multiprocessing nn optim serialization
+    sparse special utils xpu
+    """.split()
+)
 # Names of this namespace that live in such packages.
 _HOMES = {
+    "rushlight.func": "vmap",
     "rushlight.amp.autocast_mode": """
         autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache
         get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype is_autocast_cache_enabled

@@ -10,10 +10,11 @@ import numpy as np
 
 from rushlight.device import check_available
 from rushlight.dtypes import ALL, default_np, dtype, from_np, get_default_dtype, set_default_dtype
+from rushlight.errors import explain
 from rushlight.functions.convert import TYPE_NAMES, as_dtype
 from rushlight.functions.fast import store
 from rushlight.functions.new import finished
-from rushlight.functions.shape import ints
+from rushlight.functions.shape import contiguous, ints
 from rushlight.ops.linear import storage_array
 from rushlight.tape import Variable, wrap
 from rushlight.tensor import Tensor
@@ -34,7 +35,7 @@ def _of_python(data: Any, wanted: Any) -> Any:
     try:
         array = np.array(data) if wanted is None else _converted(data, wanted)
     except OverflowError:
-        raise RuntimeError(f"value cannot be converted to type {wanted} without overflow") from None
+        raise ValueError("Overflow when unpacking long long") from None
     except ValueError as error:
         raise ValueError(f"cannot make a tensor of this data: {error}") from None
     if wanted is not None:
@@ -47,7 +48,12 @@ def _converted(data: Any, wanted: Any) -> Any:
     if array.dtype.kind in "OUSM":
         raise _no_tensor_of(data)
     if array.dtype.kind == "c" and wanted.kind not in "cb":
-        raise RuntimeError("value cannot be converted to type without overflow")
+        raise TypeError("must be real number, not complex")
+    if wanted.kind in "iu" and array.size and array.dtype.kind in "iu" and not isinstance(data, (np.generic, np.ndarray)):
+        limits = np.iinfo(wanted)
+        low = -limits.max - 1 if wanted.kind == "u" else limits.min  # negative numbers wrap around
+        if int(array.max()) > limits.max or int(array.min()) < low:
+            raise RuntimeError(f"value cannot be converted to type {wanted.name} without overflow")
     return array.astype(wanted)
 
 
@@ -55,7 +61,9 @@ def _no_tensor_of(data: Any) -> Exception:
     bad = data
     while isinstance(bad, (list, tuple)) and bad:
         bad = next((x for x in bad if isinstance(x, (list, tuple)) or not isinstance(x, (int, float, complex))), bad[0])
-    if isinstance(bad, str):
+    if isinstance(bad, str) and bad is not data:
+        return ValueError(f"too many dimensions '{type(bad).__name__}'")
+    if isinstance(bad, (str, bytes)):
         return TypeError(f"new(): invalid data type '{type(bad).__name__}'")
     return RuntimeError(f"Could not infer dtype of {type(bad).__name__}")
 
@@ -67,10 +75,12 @@ def _inferred(array: Any, data: Any) -> Any:
         return array.astype(np.result_type(default_np(2 if kind == "f" else 3), *own))
     if kind in "ibfc":
         return array
+    if kind == "u" and array.dtype == np.uint64 and not isinstance(data, (np.generic, np.ndarray)):
+        raise ValueError("Overflow when unpacking long long")
     if kind == "u":
         return array if array.dtype in NATIVE else array.astype(np.int64)
     if kind == "O" and array.size and all(isinstance(x, int) for x in array.ravel()):
-        raise RuntimeError("Overflow when unpacking long long")
+        raise ValueError("Overflow when unpacking long long")
     raise _no_tensor_of(data)
 
 
@@ -94,8 +104,10 @@ def _check_rectangular(data: Any, path: tuple[int, ...]) -> int | None:
         if i == 0:
             first = length
         elif length != first:
-            if length is None or first is None:
-                raise TypeError(f"not a sequence: element {i} at dim {len(path) + 1} is a {type(x).__name__}")
+            if first is None:
+                raise TypeError(f"'{type(x).__name__}' object cannot be interpreted as an integer")
+            if length is None:
+                raise explain(TypeError("not a sequence"), received=f"element {i} at dim {len(path) + 1} is a {type(x).__name__}")
             raise ValueError(f"expected sequence of length {first} at dim {len(path) + 1} (got {length})")
         if length is not None:
             _check_rectangular(x, (*path, i))
@@ -132,14 +144,29 @@ def tensor(
     check_available(device)
     wanted = None if dtype is None else dtype.np
     if isinstance(data, Variable):
-        array = np.array(data._data if wanted is None else data._data.astype(wanted), order="C", copy=True)
+        array = np.array(data._data if wanted is None else data._data.astype(wanted), order="K", copy=True)
     elif isinstance(data, np.ndarray):
-        from_np(data.dtype if wanted is None else wanted)
-        array = np.array(data, wanted, order="C", copy=True)
-        array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        _check_memory(data)
+        array = np.array(data, wanted, order="K", copy=True)
     else:
         array = _of_python(data, wanted)
-    return finished(np.ascontiguousarray(array).reshape(array.shape), requires_grad)
+        array = np.ascontiguousarray(array).reshape(array.shape)
+    return finished(array, requires_grad)
+
+
+def _check_memory(array: Any) -> None:
+    """Raise PyTorch's errors for arrays whose elements or order no tensor can have."""
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is "
+            "currently not supported."
+        )
+    from_np(array.dtype)
+    if any(s < 0 for s in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+            "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+        )
 
 
 def as_tensor(data: Any, dtype: dtype | None = None, device: Any = None) -> Any:
@@ -226,7 +253,7 @@ def _shape(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     shape = ints(size)
     for n in shape:
         if n < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
+            raise explain(RuntimeError(f"{name}: Dimension size must be non-negative."), received=shape)
     return shape
 
 
@@ -241,7 +268,11 @@ def _filler(name: str, make: Callable[[Any, Any], Any], what: str) -> Any:
             size = (named.pop("size"),)
         if named:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
+        if not size:
+            raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         shape = _shape(size, name)
+        if getattr(memory_format, "name", "").startswith("channels_last"):
+            return finished(contiguous(wrap(make(shape, (dtype or get_default_dtype()).np)), memory_format)._data, requires_grad)
         if out is not None:
             return store(wrap(make(shape, out._data.dtype)), out)
         return finished(make(shape, (dtype or get_default_dtype()).np), requires_grad)
@@ -264,6 +295,8 @@ def full(
     check_available(device)
     shape = _shape((size,), "full")
     value = fill_value._data.item() if isinstance(fill_value, Variable) else fill_value
+    if not isinstance(value, (int, float, complex, np.generic)):
+        raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(value).__name__}")
     if dtype is None:
         category = (
             0
@@ -287,6 +320,8 @@ def _like(make: Callable[..., Any], what: str) -> Any:
         memory_format: Any = None,
     ) -> Any:  # fmt: skip
         check_available(device)
+        if not isinstance(input, Variable):
+            raise TypeError(f"{create.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         data = input._data
         order = "C" if 0 in data.strides else "K"
         return finished(make(data, dtype=None if dtype is None else dtype.np, order=order), requires_grad)
@@ -334,7 +369,8 @@ def eye(
     for name, k in (("n", n), ("m", m)):
         if k is not None and k < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {k}")
-    return finished(np.eye(n, m, dtype=(dtype or get_default_dtype()).np), requires_grad)
+    array = np.eye(n, m, dtype=(dtype or get_default_dtype()).np)
+    return finished(array, requires_grad) if out is None else store(wrap(array.astype(out._data.dtype)), out)
 
 
 # Sequences
@@ -345,7 +381,7 @@ def _number(x: Any) -> Any:
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """start, start + step, ... up to but without `end`; `arange(end)` starts at 0.
@@ -359,6 +395,8 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = _number(start), _number(end), _number(step)
+    if not all(map(math.isfinite, (start, end))):
+        raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) / step < 0:
@@ -391,7 +429,8 @@ def linspace(
     """`steps` evenly spaced numbers from start to end, both included."""
     check_available(device)
     start, end = _number(start), _number(end)
-    wanted = (dtype or get_default_dtype()).np
+    fitting = get_default_dtype().to_complex() if isinstance(start, complex) or isinstance(end, complex) else get_default_dtype()
+    wanted = (dtype or fitting).np
     return finished(_linspace(start, end, steps, wanted), requires_grad)
 
 
@@ -478,8 +517,19 @@ def _cosine_window(terms: Sequence[float], length: int, periodic: bool, wanted: 
 
 def bartlett_window(window_length: int, periodic: bool = True, *, dtype: dtype | None = None) -> Any:
     """The triangular window."""
+    if window_length == 1:
+        return wrap(np.ones(1, (dtype or get_default_dtype()).np))
     n = window_length if periodic else window_length - 1
     values = 1 - np.abs(2 * np.arange(window_length) / max(n, 1) - 1)
+    return wrap(values.astype((dtype or get_default_dtype()).np))
+
+
+def kaiser_window(
+    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: dtype | None = None, device: Any = None
+) -> Any:
+    """The Kaiser window: I0(beta * sqrt(1 - x * x)) / I0(beta)."""
+    check_available(device)
+    values = np.kaiser(window_length + (periodic and window_length > 1), beta)[:window_length]
     return wrap(values.astype((dtype or get_default_dtype()).np))
 
 

@@ -52,6 +52,8 @@ class dtype:
 
     def to_complex(self) -> dtype:
         """The complex type whose parts are of this type."""
+        if self.category < 2:
+            raise RuntimeError(f"Unknown Complex ScalarType for {KERNEL_NAMES[self.name]}")
         table = {float32: complex64, float64: complex128, float16: complex64, bfloat16: complex64}
         return table.get(self, self)
 
@@ -105,7 +107,7 @@ def from_np(numpy_dtype: Any) -> dtype:
     if found is None:
         names = ", ".join(d.np.name for d in (float64, float32, float16, complex64, complex128, int64, int32))
         raise explain(
-            DTypeError(
+            TypeError(
                 f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).type.__name__}. The only supported "
                 "types are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, "
                 "uint32, uint16, uint8, and bool."
@@ -141,7 +143,10 @@ def set_default_dtype(d: dtype) -> None:
         If `d` is not a floating dtype.
     """
     if not isinstance(d, dtype):
-        raise TypeError(f"invalid dtype object: expected a dtype, received {type(d).__name__}")
+        raise explain(
+            TypeError("invalid dtype object: only floating-point types are supported as the default type"),
+            received=type(d).__name__,
+        )
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
     _Default.floating = d
@@ -210,15 +215,15 @@ class finfo:
     def __init__(self, type: dtype | None = None) -> None:
         d = get_default_dtype() if type is None else type
         if d.category < 2:
-            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d!r}'")
+            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
         info: Any = ml_dtypes.finfo(d.to_real().np)  # type: ignore[no-untyped-call]
-        self.dtype = d.name
+        self.dtype = d.to_real().name
         self.bits = info.bits
         self.eps = float(info.eps)
         self.max = float(info.max)
         self.min = float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)
-        self.resolution = float(info.resolution)
+        self.resolution = float(f"{float(info.resolution):.0e}")
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={_short(getattr(self, k))}" for k in ("resolution", "min", "max", "eps"))
@@ -230,7 +235,7 @@ class iinfo:
 
     def __init__(self, type: dtype) -> None:
         if type.category >= 2:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'")
+            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
         if type.category == 0:
             raise TypeError("torch.bool is not supported by torch.iinfo")
         info = np.iinfo(type.np)

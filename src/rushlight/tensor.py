@@ -90,8 +90,10 @@ def _legacy_data(args: tuple[Any, ...], wanted: Any) -> Any:
     source = args[0]
     if isinstance(source, Variable):
         return source._data if source._data.dtype == wanted else source._data.astype(wanted)
-    if isinstance(source, float):
-        raise TypeError("new(): data must be a sequence (got float)")
+    if isinstance(source, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(source).__name__}'")
+    if source is None or isinstance(source, (float, bool, complex)):
+        raise TypeError(f"new(): data must be a sequence (got {type(source).__name__})")
     return np.array([C.item(x) if isinstance(x, Variable) else x for x in source] if isinstance(source, list) else source, wanted)
 
 

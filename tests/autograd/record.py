@@ -4,6 +4,8 @@ import json
 import warnings
 
 import torch
+import torch.func
+import torch.utils.checkpoint
 
 from tests.autograd.outcome import GOLDEN, outcome
 from tests.autograd.programs import PROGRAMS

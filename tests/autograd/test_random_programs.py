@@ -69,8 +69,9 @@ def run(torch: Any, start: Any, steps: list[Step]) -> Any:
                 made.append(FRESH[name](torch, a, b))
             elif name in VIEWS:
                 made.append(VIEWS[name](torch, a))
-            else:
-                CHANGES[name](torch, a, b)
+            else:  # a write through memory that overlaps in part with what is read is undefined
+                same = a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+                CHANGES[name](torch, a, b.clone() if same else b)
         except RuntimeError as error:
             errors.append(f"{name}: {str(error)[:40]}")
     weights = torch.arange(float(SIZE * SIZE)).reshape(SIZE, SIZE) * 0.1

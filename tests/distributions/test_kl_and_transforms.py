@@ -72,7 +72,8 @@ TRANSFORMS = [
     "ExpTransform().inv.inv", "AbsTransform()", "ComposeTransform([D.ExpTransform(), D.PowerTransform(2.0)])",
     "IndependentTransform(D.ExpTransform(), 1)", "ReshapeTransform((3,), (3, 1))",
     "ComposeTransform([D.AffineTransform(1.0, 2.0), D.StickBreakingTransform()])",
-    "StackTransform([D.ExpTransform(), D.TanhTransform()], 0)", "CatTransform([D.ExpTransform(), D.TanhTransform()], 0)",
+    "StackTransform([D.ExpTransform(), D.TanhTransform()], 0)",
+    "CatTransform([D.ExpTransform(), D.TanhTransform()], 0)",
     "CumulativeDistributionTransform(D.Normal(0.0, 1.0))",
 ]  # fmt: skip
 

@@ -68,7 +68,8 @@ def warned(function: Callable[[], Any]) -> None:
 
 
 def run(source: str, names: dict[str, Any]) -> str | Exception:
-    """What a statement prints, or the error it raises."""
+    """What a statement prints, or the error it raises; `from torch.x import` imports from the library at hand."""
+    source = source.replace("from torch.", f"from {names['torch'].__name__}.")
     out = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(out):
         warnings.simplefilter("ignore")
@@ -137,4 +138,5 @@ def written(got: str | Exception) -> str:
     """An output as it stands in a session."""
     if isinstance(got, Exception):
         return f"{type(got).__name__}: {got}\n"
+    got = re.sub(r"0x[0-9a-f]+", "0x...", got)
     return re.sub(r"(?m)^$", "<BLANKLINE>", got.rstrip("\n")) + "\n" if got else ""

@@ -11,7 +11,9 @@ import pytest
 
 import rushlight
 from rushlight.backends import numpy_conv
-from tests.nn.spatial import draw, on_both, same_error, second_derivatives, torch
+from tests.nn.spatial import draw, needs_torch, on_both, same_error, second_derivatives, torch
+
+pytestmark = needs_torch
 
 
 def _configuration(seed: int, transposed: bool) -> tuple[int, list[Any], dict[str, Any]]:

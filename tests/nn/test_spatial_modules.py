@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import rushlight
-from tests.nn.spatial import same_error, torch
+from tests.nn.spatial import needs_torch, same_error, torch
+
+pytestmark = needs_torch
 
 Make = Callable[[Any], Any]
 

@@ -10,7 +10,9 @@ import pytest
 
 import rushlight
 from rushlight.backends import numpy_norm
-from tests.nn.spatial import draw, on_both, same_error, second_derivatives, torch
+from tests.nn.spatial import draw, needs_torch, on_both, same_error, second_derivatives, torch
+
+pytestmark = needs_torch
 
 SHAPES = [(5, 3), (2, 3, 4), (4, 3, 5, 2), (2, 3, 2, 3, 2), (3, 1, 6)]
 

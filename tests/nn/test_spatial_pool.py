@@ -10,7 +10,9 @@ import pytest
 
 import rushlight
 from rushlight.backends import numpy_pool
-from tests.nn.spatial import draw, on_both, same_error, second_derivatives, torch
+from tests.nn.spatial import draw, needs_torch, on_both, same_error, second_derivatives, torch
+
+pytestmark = needs_torch
 
 SIZES = {1: (9,), 2: (7, 8), 3: (5, 6, 4)}
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import rushlight
-from tests.nn.spatial import draw, on_both, same_error, second_derivatives, torch
+from tests.nn.spatial import draw, needs_torch, on_both, same_error, second_derivatives, torch
+
+pytestmark = needs_torch
 
 MODES = ("constant", "reflect", "replicate", "circular")
 

@@ -275,6 +275,9 @@ ELSEWHERE = {
     "lstsq": "ops/test_linalg.py",
     "ldl_factor_ex": "ops/test_linalg.py",
     "weight_norm": "nn/test_nn_utils.py",
+    "unique2": "features/test_features.py",
+    "unique_dim": "features/test_features.py",
+    "unique_consecutive": "features/test_features.py",
 }
 # Families with tests of their own: drawn at random, whole sequences at once, or compared over their domains.
 WITH_TESTS_OF_THEIR_OWN = {
@@ -295,6 +298,8 @@ GRADIENT_OF = {
     "masked_scatter_source": "masked_scatter",
     "index_place": "index",
     "cross_entropy_grad": "cross_entropy",
+    "softmax_grad": "softmax",
+    "log_softmax_grad": "log_softmax",
     "label_counts": "multilabel_margin_loss",
 }
 

@@ -96,7 +96,7 @@ out = torch.zeros(0); torch.add(torch.ones(2), 1, out=out); out
 out = torch.zeros(2, 4); torch.add(torch.ones(2, 2), 1, out=out[:, ::2]); out
 torch.exp(torch.zeros(2), out=torch.zeros(2, dtype=torch.float64))
 torch.exp(torch.zeros(2, requires_grad=True), out=torch.zeros(2))
-torch.add(torch.ones(2), 1, out=torch.zeros(2, requires_grad=True))
+~torch.add(torch.ones(2), 1, out=torch.zeros(2, requires_grad=True))
 torch.exp(torch.zeros(2), out=torch.zeros(2, dtype=torch.int64))
 # in place
 x = torch.«arange(3)¦arange(3.0)»; x «+=¦-=¦*=¦/=¦//=¦%=¦**=» «2¦2.5¦torch.tensor(2.5)¦torch.tensor([1, 2, 3])»; x

@@ -22,7 +22,7 @@ torch.zeros(0, 3)[«:¦...¦[]¦:, 0¦0¦[0]»]
 x[«0¦0, 1¦:, 1¦..., 0¦1:¦:, ::2¦[0, 1]¦[0, 1], [1, 2]¦:, [0, 2]¦x > 10¦x[:, 0, 0] > 3¦None¦...¦()¦0, [0, 2], 1¦torch.tensor([1, 1])¦[]¦:0»] = 7; x
 x[«0¦0, 1¦:, 1¦..., 0¦:, ::2¦[0, 1], [1, 2]¦x > 10»] += 100; x
 x[«0¦:, 1¦..., 0¦[1, 0], [1, 2]¦x > 10»] *= torch.tensor(2.0); x
-x[«0¦:, 0¦..., 0¦0, 0¦[0, 0]¦:, [0, 2]»] = «torch.ones(4)¦torch.tensor([[1.0], [2.0], [3.0]])¦torch.zeros(2, 1)¦torch.ones(1, 1, 4)¦torch.arange(4)¦[1, 2, 3, 4]¦np.arange(4.0)¦torch.tensor(9)¦True¦torch.ones(5)¦"a"¦None¦torch.ones(4, dtype=torch.float64)¦1j»; x
+x[«0¦:, 0¦..., 0¦0, 0¦[0, 0]¦:, [0, 2]»] = «torch.ones(4)¦torch.tensor([[1.0], [2.0], [3.0]])¦torch.zeros(2, 1)¦torch.arange(4)¦[1, 2, 3, 4]¦np.arange(4.0)¦torch.tensor(9)¦True¦torch.ones(5)¦"a"¦None¦torch.ones(4, dtype=torch.float64)¦1j»; x
 x[x > 20] = torch.tensor([1.0, 2.0, 3.0]); x
 x[x > 20] = torch.tensor([1.0, 2.0]); x
 x[[0, 0]] += 1; x
@@ -92,7 +92,7 @@ def arrays(draw: Any, size: int) -> Any:
 @st.composite
 def indices(draw: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """A shape and an index into it, as plain Python and NumPy values; some indices are out of range."""
-    shape = tuple(draw(st.lists(st.integers(0, 4), min_size=1, max_size=4)))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
     key: list[Any] = []
     dim = 0
     while dim < len(shape) and draw(st.integers(0, 5)):

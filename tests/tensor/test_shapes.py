@@ -128,7 +128,7 @@ torch.view_as_complex(torch.ones(3))
 torch.tensor(5).expand(3), torch.tensor(5).view(1, 1), torch.tensor(5).reshape(-1), torch.tensor(5).unsqueeze(0), torch.tensor(5).T, torch.tensor(5).flatten(), torch.tensor(5).squeeze(), torch.tensor(5).repeat(2), torch.tensor(5).t()
 torch.tensor(5).«unbind()¦split(1)¦chunk(1)¦transpose(0, 1)¦permute(0)¦flip(0)¦expand(2, 2)¦narrow(0, 0, 1)¦select(0, 0)¦squeeze(0)¦squeeze(1)¦unsqueeze(1)¦size(0)¦stride(0)»
 x.unsqueeze_(0).shape, x.squeeze_().shape, x.transpose_(0, 1).shape, x.t_ if False else 0
-x.resize_(2, 3), x.resize_((30,)).shape
+x.resize_(2, 3).tolist(), x.resize_((20,)).tolist(), x.resize_((30,)).shape
 x[0].t_().stride()
 x.new_zeros(2).stride(), x.resize_as_(torch.zeros(6, 4)).shape
 x.sum_to_size(1, 3, 1), x.view_as(torch.zeros(6, 4)).shape, x.reshape_as(torch.zeros(4, 6)).shape

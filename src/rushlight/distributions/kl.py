@@ -293,11 +293,11 @@ def _infinite(p: Any, q: Any) -> Any:
     return _infinite_like(first)
 
 
-UNBOUNDED = (Normal, Laplace, Gumbel, Cauchy)
-for outer in UNBOUNDED:
-    for inner in (Beta, Exponential, Gamma, Uniform):
-        _REGISTERED[outer, inner] = _infinite
-for outer in (Exponential, Gamma):
-    for inner in (Beta, Uniform):
+_WIDER: list[tuple[type, tuple[type, ...]]] = [
+    *((outer, (Beta, Exponential, Gamma, Uniform)) for outer in (Normal, Laplace, Gumbel, Cauchy)),
+    *((outer, (Beta, Uniform)) for outer in (Exponential, Gamma)),
+]
+for outer, narrower in _WIDER:
+    for inner in narrower:
         _REGISTERED[outer, inner] = _infinite
 _REGISTERED[Poisson, Bernoulli] = _REGISTERED[Poisson, Binomial] = _infinite

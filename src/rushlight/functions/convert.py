@@ -157,19 +157,30 @@ def to_bool_value(input: Any) -> bool:
     return bool(input._data.item() if input._data.dtype.kind != "V" else float(input._data))
 
 
+def _one_number(input: Any, wanted: str = "") -> Any:
+    if input._data.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    value = item(input)
+    if wanted and isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {wanted} without overflow")
+        return value.real
+    return value
+
+
 def to_int_value(input: Any) -> int:
     """The one element as an int."""
-    return int(item(input))
+    return int(_one_number(input, "int64_t"))
 
 
 def to_float_value(input: Any) -> float:
     """The one element as a float."""
-    return float(item(input))
+    return float(_one_number(input, "double"))
 
 
 def to_complex_value(input: Any) -> complex:
     """The one element as a complex number."""
-    return complex(item(input))
+    return complex(_one_number(input))
 
 
 def to_index(input: Any) -> int:

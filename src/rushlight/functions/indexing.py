@@ -183,7 +183,8 @@ def _check_array(array: Any, shape: tuple[int, ...], dim: int, number: int) -> N
 def _basic_op(key: Any) -> Any:
     last = next((i for i in reversed(key) if i is not Ellipsis and i != slice(None)), Ellipsis)
     if last is None:
-        return linear.getitem_unsqueeze
+        only_adds = all(i is None or i is Ellipsis or i == slice(None) for i in key)
+        return linear.getitem_unsqueeze if only_adds else linear.getitem_mixed
     if isinstance(last, int):
         return linear.getitem_select
     return linear.alias if last is Ellipsis else linear.getitem_slice
@@ -329,6 +330,8 @@ def _check_fits(source: tuple[int, ...], shape: tuple[int, ...], basic: bool) ->
 
 def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
     """Overwrite with the elements of `src`, broadcast and converted."""
+    if not isinstance(src, Variable):
+        raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
     if src._data.dtype != input._data.dtype:
         src = record(linear.cast, (src,), {"dtype": input._data.dtype})
     if src._data.shape != input._data.shape:

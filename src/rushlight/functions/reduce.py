@@ -268,6 +268,9 @@ def amin(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -
 
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """(smallest, greatest) along `dim`."""
+    refuse_dtype("aminmax", input, dim)
+    if dim is None and not input._data.size:
+        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
     return aminmax_type(
         amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim)
     )
@@ -276,7 +279,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
 @numpy_names
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the greatest element along `dim`, or in row-major order of all."""
-    refuse_dtype("argmax", input, dim)
+    refuse_dtype("argmax", input)
     d = None if dim is None else not_empty("argmax", input, dim)
     if dim is None and not input._data.size:
         raise IndexError("argmax(): Expected reduction dim to be specified for input.numel() == 0.")
@@ -286,7 +289,7 @@ def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 @numpy_names
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Position of the smallest element along `dim`, or in row-major order of all."""
-    refuse_dtype("argmin", input, dim)
+    refuse_dtype("argmin", input)
     d = None if dim is None else not_empty("argmin", input, dim)
     if dim is None and not input._data.size:
         raise IndexError("argmin(): Expected reduction dim to be specified for input.numel() == 0.")
@@ -462,13 +465,14 @@ def unique(
     """The distinct elements (or slices along `dim`), with positions and counts if asked."""
     refuse_dtype("unique", input)
     values, inverse, counts = np.unique(input._data, return_inverse=True, return_counts=True, axis=dim)
+    chosen = record(ops.unique2 if dim is None else ops.unique_dim, (input,), {"values": values})
     return _chosen(
-        values, inverse.reshape(input._data.shape if dim is None else (-1,)), counts, return_inverse, return_counts
+        chosen, inverse.reshape(input._data.shape if dim is None else (-1,)), counts, return_inverse, return_counts
     )
 
 
 def _chosen(values: Any, inverse: Any, counts: Any, with_inverse: bool, with_counts: bool) -> Any:
-    out = [wrap(values)]
+    out = [values]
     if with_inverse:
         out.append(wrap(inverse.copy()))
     if with_counts:
@@ -492,8 +496,9 @@ def unique_consecutive(
     values = x[where] if dim is None else np.ascontiguousarray(np.moveaxis(x[where], 0, dim))
     inverse = np.cumsum(starts) - 1
     counts = np.diff(np.append(where, n))
+    chosen = record(ops.unique_consecutive, (input,), {"values": values})
     return _chosen(
-        values, inverse.reshape(input._data.shape) if dim is None else inverse, counts, return_inverse, return_counts
+        chosen, inverse.reshape(input._data.shape) if dim is None else inverse, counts, return_inverse, return_counts
     )
 
 

@@ -73,7 +73,7 @@ class ProcessContext:
             return True
         failed = None
         for sentinel in connection.wait(list(self._waiting), timeout=timeout):
-            index = self._waiting.pop(sentinel)  # type: ignore[arg-type]
+            index = self._waiting.pop(sentinel)
             self.processes[index].join()
             if self.processes[index].exitcode != 0:
                 failed = index

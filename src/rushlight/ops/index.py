@@ -32,7 +32,7 @@ class Where:
 
 def _unique_positions(at: Where) -> bool:
     arrays = [i for i in at.index if isinstance(i, np.ndarray)]
-    return bool(arrays) and arrays[0].dtype == np.bool_ or not arrays
+    return all(a.dtype == np.bool_ for a in arrays)
 
 
 @opaque(

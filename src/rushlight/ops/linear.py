@@ -80,7 +80,8 @@ def expanded_shape(old: Ints, new: Ints) -> Ints:
             received=new,
         )
     out = list(new)
-    for i, n in enumerate(new):
+    for i in range(len(new) - 1, -1, -1):
+        n = new[i]
         have = old[i - lead] if i >= lead else None
         if n == -1:
             if have is None:
@@ -218,6 +219,12 @@ def getitem_slice(xp: Any, x: Array, index: Index) -> Array:
 @view(name="UnsqueezeBackward0", grad=lambda g, x_spec: reshape(g, x_spec.shape))
 def getitem_unsqueeze(xp: Any, x: Array, index: Index) -> Array:
     """`x[index]` that only adds dims of size 1."""
+    return x[index]
+
+
+@view(name="UnsqueezeBackward0", grad=lambda g, x_spec, index: place_slice(g, x_spec.shape, index))
+def getitem_mixed(xp: Any, x: Array, index: Index) -> Array:
+    """`x[index]` that takes a part and whose last step adds a dim of size 1."""
     return x[index]
 
 

@@ -512,3 +512,24 @@ def nanmean(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
 def count_nonzero(xp: Any, x: Array, dim: Any = None) -> Array:
     """How many elements along `dim` are not 0."""
     return np.asarray(np.count_nonzero(x, axis=dim), np.int64)
+
+
+# The caller finds the distinct elements; these ops give them their place in the graph, where they have no gradient.
+
+
+@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="Unique2Backward0", grad=(None,))
+def unique2(xp: Any, x: Array, values: Any = None) -> Array:
+    """The distinct elements of `x`."""
+    return values
+
+
+@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="UniqueDimBackward0", grad=(None,))
+def unique_dim(xp: Any, x: Array, values: Any = None) -> Array:
+    """The distinct slices of `x`."""
+    return values
+
+
+@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="UniqueConsecutiveBackward0", grad=(None,))
+def unique_consecutive(xp: Any, x: Array, values: Any = None) -> Array:
+    """The elements or slices of `x` that differ from those before them."""
+    return values

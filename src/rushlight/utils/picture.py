@@ -201,10 +201,10 @@ def side_by_side(pictures: Sequence[Picture], title: str = "") -> Picture:
 
 
 def encode_png(pixels: Any) -> bytes:
-    """A PNG file of an array of bytes, [height, width] grey or [height, width, 3] colour (PNG, ISO/IEC 15948)."""
+    """A PNG file of an array of bytes, [height, width] grey, [height, width, 3 or 4] colour (PNG, ISO/IEC 15948)."""
     pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
     height, width = pixels.shape[:2]
-    colour_type = 2 if pixels.ndim == 3 else 0
+    colour_type = 0 if pixels.ndim == 2 else {3: 2, 4: 6}[pixels.shape[2]]  # grey, RGB, RGB with opacity
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # each row starts with its filter, 0 = none
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from tests.autograd.programs import calculus, custom, hooks, inplace, leaves, modes, walks
+from tests.autograd.programs import calculus, checkpoints, custom, hooks, inplace, leaves, modes, transforms, walks
 
 
 def _programs(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
@@ -19,6 +19,6 @@ def _programs(module: ModuleType) -> dict[str, Callable[[Any], Any]]:
 
 PROGRAMS: dict[str, Callable[[Any], Any]] = {
     name: program
-    for module in (leaves, walks, hooks, inplace, modes, custom, calculus)
+    for module in (leaves, walks, hooks, inplace, modes, custom, calculus, checkpoints, transforms)
     for name, program in _programs(module).items()
 }
