@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import torch.optim as optim
+from torch.distributions import Categorical
 
 SavedAction = namedtuple("SavedAction", ["log_probability", "value"])
 
@@ -29,7 +30,7 @@ class CartPole:
 
     def step(self, action: int) -> tuple[list[float], float, bool]:
         """The next state, the reward, and whether the pole fell or the cart left the track."""
-        place, speed, angle, turning = self.state
+        _, speed, angle, turning = self.state
         force = self.FORCE if action == 1 else -self.FORCE
         mass = self.CART + self.POLE
         pushed = (force + self.POLE * self.HALF_LENGTH * turning**2 * math.sin(angle)) / mass
@@ -60,9 +61,9 @@ class Policy(nn.Module):
 def select_action(model: Policy, state: list[float]) -> int:
     """Draw an action and keep what the update needs."""
     probabilities, value = model(torch.tensor(state))
-    with torch.no_grad():
-        action = torch.multinomial(probabilities, 1, replacement=True).squeeze(0)
-    model.saved_actions.append(SavedAction(probabilities.log()[action], value))
+    choice = Categorical(probabilities)
+    action = choice.sample()
+    model.saved_actions.append(SavedAction(choice.log_prob(action), value))
     return action.item()
 
 

@@ -81,7 +81,7 @@ class GPT(nn.Module):
         self.transformer.tokens.weight = self.head.weight
         self.apply(self.initialise)
         for name, parameter in self.named_parameters():
-            if name.endswith("attention.out.weight") or name.endswith("mlp.2.weight"):
+            if name.endswith(("attention.out.weight", "mlp.2.weight")):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * config.layers))
 
     def initialise(self, module: nn.Module) -> None:

@@ -27,6 +27,7 @@ from rushlight.creation import (
     full_like,
     hamming_window,
     hann_window,
+    kaiser_window,
     linspace,
     logspace,
     ones,
@@ -234,7 +235,41 @@ from rushlight.functions.arithmetic import (
     where,
     xlogy,
 )
+from rushlight.functions.calculus import (
+    cumulative_trapezoid,
+    frexp,
+    gradient,
+    index_reduce,
+    nanquantile,
+    nonzero_static,
+    trapezoid,
+    trapz,
+    unravel_index,
+)
 from rushlight.functions.checked import checked_functions
+from rushlight.functions.copies import (
+    alias_copy,
+    as_strided_copy,
+    as_strided_scatter,
+    detach_copy,
+    diagonal_copy,
+    expand_copy,
+    fill,
+    permute_copy,
+    put,
+    select_copy,
+    split_copy,
+    split_with_sizes_copy,
+    squeeze_copy,
+    t_copy,
+    transpose_copy,
+    unbind_copy,
+    unfold_copy,
+    unsqueeze_copy,
+    view_as_complex_copy,
+    view_as_real_copy,
+    view_copy,
+)
 from rushlight.functions.combine import block_diag, cartesian_prod, complex, meshgrid, polar
 from rushlight.functions.diagonals import (
     diag,
@@ -467,6 +502,7 @@ from rushlight.session import (
     use_deterministic_algorithms,
 )
 from rushlight.size import Size
+from rushlight.sparse import sparse_coo_tensor
 from rushlight.storage import TypedStorage, UntypedStorage
 from rushlight.tensor import Tensor
 from rushlight.version import __version__
@@ -479,7 +515,7 @@ globals().update(checked_functions(globals()))
 _PACKAGES = frozenset(
     """
     accelerator amp backends cpu distributions fft func hub jit linalg mps multiprocessing nn optim serialization
-    sparse special utils xpu
+    sparse special testing utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.
@@ -525,6 +561,9 @@ _HOMES = {
         install_as_torch
     """,
 }
+_METHODS = frozenset(
+    "detach get_device is_neg is_same_size is_signed resolve_conj resolve_neg unsafe_chunk unsafe_split unsafe_split_with_sizes".split()
+)
 _LATE = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
@@ -533,7 +572,7 @@ def __getattr__(name: str) -> Any:
     home = _LATE.get(name)
     if home is not None:
         value = getattr(importlib.import_module(home), name)
-    elif name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name):
+    elif name in _METHODS or name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name):
         value = getattr(Tensor, name)  # the in-place methods are functions too
     elif name in _PACKAGES:
         value = importlib.import_module(f"{__name__}.{name}")

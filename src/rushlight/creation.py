@@ -61,11 +61,17 @@ def _no_tensor_of(data: Any) -> Exception:
     bad = data
     while isinstance(bad, (list, tuple)) and bad:
         bad = next((x for x in bad if isinstance(x, (list, tuple)) or not isinstance(x, (int, float, complex))), bad[0])
-    if isinstance(bad, str) and bad is not data:
+    if isinstance(bad, str) and bad is not data and bad is _first_leaf(data):
         return ValueError(f"too many dimensions '{type(bad).__name__}'")
     if isinstance(bad, (str, bytes)):
         return TypeError(f"new(): invalid data type '{type(bad).__name__}'")
     return RuntimeError(f"Could not infer dtype of {type(bad).__name__}")
+
+
+def _first_leaf(data: Any) -> Any:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
 
 
 def _inferred(array: Any, data: Any) -> Any:
@@ -100,7 +106,7 @@ def _check_rectangular(data: Any, path: tuple[int, ...]) -> int | None:
     """Raise PyTorch's error where nested sequences differ in length."""
     first: Any = None
     for i, x in enumerate(data):
-        length = len(x) if isinstance(x, (list, tuple)) else None
+        length = len(x) if isinstance(x, (list, tuple)) or isinstance(x, np.ndarray) and x.ndim else None
         if i == 0:
             first = length
         elif length != first:
@@ -109,7 +115,7 @@ def _check_rectangular(data: Any, path: tuple[int, ...]) -> int | None:
             if length is None:
                 raise explain(TypeError("not a sequence"), received=f"element {i} at dim {len(path) + 1} is a {type(x).__name__}")
             raise ValueError(f"expected sequence of length {first} at dim {len(path) + 1} (got {length})")
-        if length is not None:
+        if length is not None and not isinstance(x, np.ndarray):
             _check_rectangular(x, (*path, i))
     return first  # type: ignore[no-any-return]
 
@@ -210,17 +216,10 @@ def from_numpy(array: Any) -> Any:
     array([1., 0.])
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    from_np(array.dtype)
-    if not array.dtype.isnative:
-        raise ValueError(
-            "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported."
-        )
-    if any(s < 0 for s in array.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
-            "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
-        )
+        kind = type(array)
+        shown = f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
+        raise TypeError(f"expected np.ndarray (got {shown})")
+    _check_memory(array)
     if (
         array.base is not None
         and storage_array(array) is not array
@@ -253,7 +252,9 @@ def _shape(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     shape = ints(size)
     for n in shape:
         if n < 0:
-            raise explain(RuntimeError(f"{name}: Dimension size must be non-negative."), received=shape)
+            if name == "zeros":
+                raise explain(RuntimeError("zeros: Dimension size must be non-negative."), received=shape)
+            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
     return shape
 
 
@@ -381,7 +382,7 @@ def _number(x: Any) -> Any:
 
 
 def arange(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    start: Any = None, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """start, start + step, ... up to but without `end`; `arange(end)` starts at 0.
@@ -393,7 +394,10 @@ def arange(
     """
     check_available(device)
     if end is None:
-        start, end = 0, start
+        start, end = None, start
+    if end is None:
+        raise TypeError('arange() missing 1 required positional arguments: "end"')
+    start = 0 if start is None else start
     start, end, step = _number(start), _number(end), _number(step)
     if not all(map(math.isfinite, (start, end))):
         raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
@@ -548,7 +552,7 @@ def _legacy(name: str, wanted: dtype) -> Any:
         return wrap(t._data)
 
     return _LegacyType(
-        name, (Tensor,), {"__new__": make, "legacy_dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."}
+        name, (Tensor,), {"__new__": make, "legacy_dtype": wanted, "dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."}
     )
 
 

@@ -36,7 +36,7 @@ class device:
         found = _FORM.match(type)
         if found is None or found[1] not in TYPES:
             if found is None and not type.isalpha():
-                raise RuntimeError(f"Invalid device string: '{type}'")
+                raise RuntimeError(f"Invalid device string: '{type}'" if type else "Device string must not be empty")
             raise RuntimeError(
                 "Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, lazy, "
                 f"vulkan, mps, meta, hpu, mtia, privateuseone device type at start of device string: {type}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from rushlight.functions import activation as AC
 from rushlight.functions import arithmetic as A
+from rushlight.functions import calculus as K
 from rushlight.functions import convert as C
+from rushlight.functions import copies as P
 from rushlight.functions import diagonals as DG
 from rushlight.functions import indexing as X
 from rushlight.functions import inplace as I
@@ -355,7 +357,8 @@ class Methods:
     unsqueeze_ = I.unsqueeze_
     resize_ = I.resize_
     set_ = I.set_
-    neg_ = I.unary_(E.neg)
+    neg_ = I.neg_
+    conj_physical_ = I.conj_physical_
     abs_ = I.unary_(E.abs)
     sign_ = I.unary_(E.sign)
     sgn_ = I.unary_(E.sgn)
@@ -498,6 +501,25 @@ class Methods:
     map_ = N.map_
     unsafe_chunk = S.chunk
     unsafe_split = S.split
+
+    unsafe_split_with_sizes = S.split_with_sizes
+    frexp = K.frexp
+    nanquantile = K.nanquantile
+    nonzero_static = K.nonzero_static
+    index_reduce = K.index_reduce
+    put = P.put
+    resize = P.resize
+    as_strided_scatter = P.as_strided_scatter
+    new_empty_strided = N.new_empty_strided
+    addmv_ = N.addmv_
+    addr_ = N.addr_
+    addbmm_ = N.addbmm_
+    renorm_ = N.renorm_
+    index_reduce_ = N.index_reduce_
+    as_strided_ = N.as_strided_
+    to_dense = N.to_dense
+    float_power_ = N.float_power_
+    ldexp_ = N.ldexp_
 
     # Softmax
 

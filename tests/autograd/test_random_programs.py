@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import rushlight
@@ -93,6 +93,8 @@ def test_random_programs_agree_with_pytorch(steps: list[Step], seed: int) -> Non
     torch = pytest.importorskip("torch")
     start = np.random.default_rng(seed).uniform(-1, 1, (3, SIZE, SIZE)).astype(np.float32)
     ours, theirs = run(rushlight, start, steps), run(torch, start, steps)
+    # PyTorch calls a view a leaf while its base has, and it does not yet know of, a history
+    assume(ours[3] == theirs[3] or not any("a leaf Variable" in e for e in theirs[3]))
     assert ours[3] == theirs[3], "errors"
     assert ours[2] == theirs[2], "requires_grad"
     compared = ("value", "gradient") if ours[3][-1] == "walked" else ("value",)  # an error stops a walk anywhere

@@ -1,4 +1,4 @@
-"""Records the losses of the examples with PyTorch: `python -m tests.examples.record`, from the root of the repository."""
+"""Records PyTorch's losses of the examples: `python -m tests.examples.record`, from the root of the repository."""
 
 import json
 

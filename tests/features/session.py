@@ -1,6 +1,6 @@
 """Reads and runs the files in sections/: Python sessions with the output that PyTorch gives.
 
-A line that begins with a row's number (F001) opens that row; its lines share their names. Errors are written
+A line that begins with a row's number (F001, E01) opens that row; its lines share their names. Errors are written
 `Type: text`, and hold for subclasses of the type; `...` in an output stands for anything.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 SECTIONS = Path(__file__).parent / "sections"
-ROW = re.compile(r"^(F\d{3})\b.*$", re.MULTILINE)
+ROW = re.compile(r"^(F\d{3}|E\d{2})\b.*$", re.MULTILINE)
 ERROR = re.compile(r"(\w+): (.*)", re.DOTALL)
 NAMES = {
     "np": np,
@@ -118,7 +118,7 @@ def every_warning(library: Any) -> Iterator[None]:
 
 def check(text: str, library: Any) -> None:
     """Run a row; raises AssertionError at the first output that differs."""
-    with every_warning(library):
+    with every_warning(library), library.enable_grad():  # whatever mode a row leaves behind
         check_examples(text, library)
 
 

@@ -42,7 +42,8 @@ def table() -> dict[str, list[str]]:
         rows += [f"{left}.{m}({RIGHT.format(b)})" for m in METHODS for b in ("int64", "float32", "uint8", a)]
         rows += [f"~torch.{m}({left})" for m in UNARY]
         # PyTorch has a complex32, which NumPy does not
-        programs[a] = [r for r in rows if not (a == "float16" and "(1+2j)" in r)]
+        rows = [r for r in rows if not (a == "float16" and "(1+2j)" in r)]
+        programs[a] = [r for r in rows if not (a == "bool" and r.endswith(("//= 0; x", "%= 0; x")))]  # two errors at once
     return programs
 
 

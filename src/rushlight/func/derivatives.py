@@ -74,15 +74,16 @@ def zeros_like(x: Any) -> Any:
 
 
 def _depends_on_others(outputs: Sequence[Any], own: set[Any]) -> bool:
-    """Whether a leaf other than the fresh inputs can be reached."""
+    """Whether a leaf other than the fresh inputs can be reached, whose gradient somebody may want."""
     todo = [o._node for o in outputs if o._node is not None]
     seen = set(todo)
     while todo:
         node = todo.pop()
-        if node in own and type(node) is AccumulateGrad:
-            continue
         if type(node) is AccumulateGrad:
-            return True
+            # the fresh inputs of a run that has ended are gone: nobody can ask for their gradients
+            if node not in own and node.variable is not None:
+                return True
+            continue
         for edge in node.edges:
             if edge is not None and edge not in seen:
                 seen.add(edge)

@@ -8,6 +8,7 @@ from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import ShapeError, explain
 from rushlight.functions.fast import needs_tensor
 from rushlight.functions.shape import reshape
+from rushlight.modes import autocasts
 from rushlight.ops import activation as ops
 from rushlight.tape import record
 
@@ -26,6 +27,7 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     return record(ops.hardshrink, (input,), {"lambd": lambd})
 
 
+@autocasts("lower")
 def prelu(input: Any, weight: Any) -> Any:
     """input above 0, weight * input below; one weight, or one for each channel (dim 1)."""
     x, w = needs_tensor(input, "prelu")._data, needs_tensor(weight, "prelu")._data

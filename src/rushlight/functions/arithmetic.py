@@ -199,7 +199,7 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
         exponent = exponent.item()
     if not isinstance(exponent, NUMBERS):
         raise TypeError(f"pow(): argument 'exponent' (position 2) must be Tensor or Number, not {type(exponent).__name__}")
-    if input._data.dtype.kind in "iu" and isinstance(exponent, int) and exponent < 0:
+    if input._data.dtype.kind in "biu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if input._data.dtype.kind == "b" and isinstance(exponent, bool):
         return _finish(record(ops.pow_scalar, (linear.cast(input, np.dtype(np.uint8)),), {"exponent": int(exponent)}).bool(), out)

@@ -12,7 +12,7 @@ from rushlight.ops import linear
 from rushlight.tape import Variable, as_array, run_backward, sync, wrap
 
 
-def _seed(t: Any, gradient: Any, create_graph: bool, name: str) -> tuple[Any, Any]:
+def _seed(t: Any, gradient: Any, create_graph: bool) -> tuple[Any, Any]:
     if t._view is not None:
         sync(t)
     if t._node is None:
@@ -71,10 +71,13 @@ def backward(
         If a tensor requires no gradient, has several elements and no gradient is given, or the graph was freed.
     """
     outputs = _as_list(tensors)
-    given = [None] * len(outputs) if grad_tensors is None else _as_list(grad_tensors)
-    if len(given) != len(outputs):
-        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
-    seeds = [_seed(t, g, create_graph, "backward") for t, g in zip(outputs, given, strict=True)]
+    if grad_tensors is None:
+        seeds = [_seed(t, None, create_graph) for t in outputs]
+    else:
+        given = _as_list(grad_tensors)
+        if len(given) != len(outputs):
+            raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
+        seeds = [_seed(t, g, create_graph) for t, g in zip(outputs, given, strict=True)]
     keep = create_graph if retain_graph is None else retain_graph
     targets = None
     if inputs is not None:
@@ -119,7 +122,7 @@ def grad(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
         )
     allow_unused = allow_unused or materialize_grads
-    seeds = [_seed(t, g, create_graph, "grad") for t, g in zip(outs, given, strict=True)]
+    seeds = [_seed(t, g, create_graph) for t, g in zip(outs, given, strict=True)]
     keep = create_graph if retain_graph is None else retain_graph
     nodes = [_input_node(t) for t in ins]
     captured = run_backward(seeds, retain=keep, create_graph=create_graph, targets=nodes, accumulate=False)

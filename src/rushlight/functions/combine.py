@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.functions.arithmetic import cos, sin
-from rushlight.functions.shape import atleast_2d, cat, expand, reshape, stack, transpose
+from rushlight.functions.shape import atleast_2d, cat, expand, reshape, stack
 from rushlight.ops import linear
 from rushlight.tape import record
 
@@ -24,7 +24,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
     """Coordinate tensors of the grid that vectors span; indexing "ij" or "xy"."""
     given = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if indexing == "xy" and len(given) > 1:
-        return tuple(transpose(g, 0, 1) for g in _swap(meshgrid(*_swap(given))))
+        return tuple(_swap(meshgrid(*_swap(given))))
     shape = tuple(x._data.size for x in given)
     grids = []
     for i, x in enumerate(given):

@@ -81,9 +81,7 @@ def unary(op: Elementwise) -> Callable[..., Any]:
         t._data = r if type(r) is ndarray else asarray(r)
         t._counter = [0]
         t._view = t._node = None
-        if input._view is not None:
-            sync(input)
-        edge = input._node
+        edge = input._node if input._view is None else synced(input)
         if edge is not None and state.grad and op.differentiable and x.dtype.kind in "fc":
             node = _new(node_type)
             node.edges = (edge,)
@@ -123,6 +121,8 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
     # (which operand, used by the gradient of which operand) of each kept value
     plan = tuple((key, op.slot_users[s]) for s, (_, key) in enumerate(op.saved_plan)) if fast else ()
 
+    product = plan == ((1, {0}), (0, {1}))  # each gradient wants the other operand, as in a product
+
     def general(input: Any, other: Any) -> Any:
         return record(op, (operand(input, op.name), operand(other, op.name, 2)), {**op.defaults})
 
@@ -158,7 +158,13 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
             if x.shape != r.shape or edge is not None and y.shape != r.shape:
                 node.specs = (Spec(x.shape, x.dtype), None if edge is None else Spec(y.shape, y.dtype))
             if plan:
-                _keep_operands(node, plan, input, other)
+                if first is not None and edge is not None and product:
+                    a, b = input._counter, other._counter
+                    node.saved = (y, x)
+                    node.versions = ((0, b, b[0]), (1, a, a[0]))
+                    node.where = caller()
+                else:
+                    _keep_operands(node, plan, input, other)
             else:
                 node.saved = node.versions = ()
             t._node = node
@@ -187,7 +193,8 @@ def operator(op: Elementwise, reflected: bool = False) -> Callable[..., Any]:
 
 def synced(t: Any) -> Any:
     """The node of a view, made anew if its storage changed."""
-    sync(t)
+    if state.grad:
+        sync(t)
     return t._node
 
 

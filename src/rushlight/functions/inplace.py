@@ -100,9 +100,9 @@ def pow_(self: Any, exponent: Any) -> Any:
     if isinstance(exponent, Variable):
         return apply_inplace(ops.pow, (self, exponent), {})
     exponent = operand(exponent, "pow", 2)
-    check_castable(result_dtype((self, exponent)).np, self._data.dtype)
-    if self._data.dtype.kind in "iu" and exponent < 0:
+    if self._data.dtype.kind in "biu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    check_castable(result_dtype((self, exponent)).np, self._data.dtype)
     if self._data.dtype.kind == "b":
         return apply_inplace(linear.copy_into, (self, arithmetic.pow(self, exponent)), {})
     return apply_inplace(ops.pow_scalar, (self,), {"exponent": exponent})
@@ -152,6 +152,21 @@ def round_(self: Any, *, decimals: int = 0) -> Any:
 def nan_to_num_(self: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:
     """Replace NaN and infinities by numbers."""
     return apply_inplace(ops.nan_to_num, (self,), {"nan": nan or 0.0, "posinf": posinf, "neginf": neginf})
+
+
+_minus_self_ = unary_(ops.neg)
+
+
+def neg_(self: Any) -> Any:
+    """Change signs."""
+    if self._data.dtype.kind == "b":
+        arithmetic.neg(self)  # raises
+    return _minus_self_(self)
+
+
+def conj_physical_(self: Any) -> Any:
+    """Conjugate."""
+    return apply_inplace(linear.conj, (self,), {})
 
 
 def tril_(self: Any, diagonal: int = 0) -> Any:

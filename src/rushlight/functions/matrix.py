@@ -36,6 +36,8 @@ def matmul_operator(input: Any, other: Any) -> Any:
             if x.shape[1] == y.shape[0]:
                 return wrap(x.dot(y))
         return record(ops.mm, (input, other), {})
+    if getattr(input, "is_sparse", False):
+        return input.sparse_product(other)  # type: ignore[attr-defined]
     return _autocast_matmul(input, other)
 
 
@@ -56,6 +58,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
 @autocasts("lower")
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """Product of two matrices."""
+    if getattr(input, "is_sparse", False):
+        return _finish(input.sparse_product(mat2), out)
     return _finish(record(ops.mm, (input, mat2), {}), out)
 
 
@@ -67,6 +71,8 @@ def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
 
 def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
     """Product of a matrix and a vector."""
+    if getattr(input, "is_sparse", False):
+        return _finish(input.sparse_product(vec), out)
     return _finish(record(ops.mv, (input, vec), {}), out)
 
 

@@ -8,12 +8,16 @@ import numpy as np
 
 from rushlight.device import check_available
 from rushlight.dtypes import dtype
-from rushlight.functions.shape import cast, ints
+from rushlight.functions import arithmetic, matrix
+from rushlight.functions.calculus import index_reduce
+from rushlight.functions.indexing import copy_
+from rushlight.functions.shape import as_strided, cast, ints
 from rushlight.functions.inplace import fill_, resize_
 from rushlight.functions.reduce import norm
 from rushlight.layout import wrap_dim
 from rushlight.ops.kinds import OPS, sum_to_shape
 from rushlight.ops import linear
+from rushlight.size import Size
 from rushlight.tape import Variable, apply_inplace, leaf_node, record, wrap
 
 
@@ -68,7 +72,11 @@ def new_tensor(
     return finished(np.array(source, _np(self, dtype)), requires_grad)
 
 
-new = new_empty
+def new(self: Any, *data: Any, device: Any = None) -> Any:
+    """A tensor of this one's dtype: uninitialised of given sizes, or with the elements of a sequence."""
+    if len(data) == 1 and isinstance(data[0], (list, tuple, np.ndarray)) and not isinstance(data[0], Size):
+        return new_tensor(self, data[0], device=device)
+    return new_empty(self, *data, device=device)
 
 
 def type_as(self: Any, other: Any) -> Any:
@@ -122,11 +130,54 @@ def baddbmm_(self: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
     return apply_inplace(OPS["baddbmm"], (self, batch1, batch2), {"beta": beta, "alpha": alpha})
 
 
+def new_empty_strided(self: Any, size: Any, stride: Any, *, dtype: dtype | None = None, device: Any = None,
+                      layout: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Any:  # fmt: skip
+    """Uninitialised elements of given sizes and strides, with this tensor's dtype."""
+    check_available(device)
+    sizes, strides = ints((size,)), ints((stride,))
+    count = 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) if 0 not in sizes else 0
+    memory = np.empty(count, _np(self, dtype))
+    steps = tuple(s * memory.itemsize for s in strides)
+    return finished(np.lib.stride_tricks.as_strided(memory, sizes, steps), requires_grad)
+
+
+def _replaced(function: Any, name: str) -> Any:
+    """The in-place form of a function: its result is copied over the tensor."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return copy_(self, function(self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"In-place form of `{name[:-1]}`."
+    return method
+
+
+addmv_, addr_, addbmm_ = (_replaced(f, f.__name__ + "_") for f in (matrix.addmv, matrix.addr, matrix.addbmm))
+float_power_, ldexp_ = (_replaced(f, f.__name__ + "_") for f in (arithmetic.float_power, arithmetic.ldexp))
+index_reduce_ = _replaced(index_reduce, "index_reduce_")
+
+
+def as_strided_(self: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+    """Show the storage with other sizes and strides, in place."""
+    if self._node is not None:
+        raise NotImplementedError("as_strided_() of a tensor that requires a gradient; use as_strided()")
+    self._data = as_strided(self, size, stride, storage_offset)._data
+    return self
+
+
+def to_dense(self: Any, dtype: dtype | None = None, *, masked_grad: bool | None = None) -> Any:
+    """The tensor itself: it is dense."""
+    return self if dtype is None else cast(self, dtype)
+
+
 def renorm(self: Any, p: float, dim: int, maxnorm: float) -> Any:
     """Slices along `dim` scaled down so that their p-norm is at most `maxnorm`."""
     dims = tuple(d for d in range(self._data.ndim) if d != wrap_dim(dim, self._data.ndim))
     size = norm(self, p, dims, True)
     return self * (maxnorm / (size + 1e-7)).clamp(max=1)
+
+
+renorm_ = _replaced(renorm, "renorm_")
 
 
 def resolve(self: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends.sparse import SparseArray
 from rushlight.errors import ShapeError, explain
 from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
@@ -95,6 +96,25 @@ def _embedding_grad(g: Any, weight_spec: Spec, index: Any, padding_idx: int, sca
 @opaque(spec=_embedding_spec, grad=(_embedding_grad, None))
 def embedding(xp: Any, weight: Array, index: Array, padding_idx: int = -1, scale_by_count: bool = False) -> Array:
     """`weight[index]` for integers of any shape."""
+    check_rows(index, weight.shape[0])
+    return np.take(weight, index, 0)
+
+
+def _sparse_rows(g: Any, weight_spec: Spec, index: Any, padding_idx: int) -> Any:
+    """The gradient of each row in use, at its place."""
+    if type(g) is not np.ndarray:
+        raise NotImplementedError("embedding(sparse=True): the gradient of a sparse gradient is not implemented")
+    rows, values = index.reshape(1, -1).astype(np.int64), g.reshape(-1, g.shape[-1])
+    if padding_idx >= 0:
+        kept = rows[0] != padding_idx
+        rows, values = rows[:, kept], values[kept]
+    return SparseArray(rows, np.array(values), weight_spec.shape)
+
+
+@opaque(spec=lambda weight, index, padding_idx: _embedding_spec(weight, index), grad=(_sparse_rows, None),
+        name="EmbeddingBackward0")
+def embedding_with_sparse_gradient(xp: Any, weight: Array, index: Array, padding_idx: int = -1) -> Array:
+    """`weight[index]`, whose gradient names only the rows in use."""
     check_rows(index, weight.shape[0])
     return np.take(weight, index, 0)
 

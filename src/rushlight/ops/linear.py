@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,18 @@ def conj_of(x: Any) -> Any:
     return conj(x) if spec_of(x).dtype.kind == "c" else x
 
 
+# up to this many elements a filled array costs less than what NumPy loses on strides of 0 in the ops that follow
+_FILLED = 8192
+
+
 def restore(g: Any, spec: Spec, dim: Any, keepdim: bool) -> Any:
     """Undo the shape change of a reduction: bring `g` back to the shape of the operand, by expanding."""
     if dim is None and isinstance(g, (np.ndarray, np.generic)):
         g = np.asarray(g)
+        if math.prod(spec.shape) <= _FILLED:
+            filled = np.empty(spec.shape, g.dtype)
+            filled[...] = g if g.ndim == 0 else g.reshape(())
+            return filled
         return xp_numpy.expand(g if g.ndim == 0 else g.reshape(()), spec.shape)
     if not keepdim and dim is not None:
         dims = (dim,) if isinstance(dim, int) else dim

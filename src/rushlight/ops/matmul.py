@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.layout import broadcast_shapes
 from rushlight.ops.kinds import Array, composite, opaque, sum_to_shape
@@ -21,13 +22,12 @@ NAMES = {
 
 
 def check_same_dtype(
-    a: Any, b: Any, text: str = "expected m1 and m2 to have the same dtype, but got: {} != {}"
+    a: Any, b: Any, text: str = "expected m1 and m2 to have the same dtype, but got: {} != {}", names: Any = NAMES
 ) -> None:
     """Products take operands of one dtype."""
     if a != b:
-        names = [NAMES.get(str(d), str(d)) for d in (a, b)]
         raise explain(
-            DTypeError(text.format(*names)),
+            DTypeError(text.format(*(names.get(str(d), str(d)) for d in (a, b)))),
             received=f"{a} and {b}",
             fix="convert one: .float(), .double() or .to(other.dtype)",
         )
@@ -100,7 +100,9 @@ def mv(xp: Any, x: Array, y: Array) -> Array:
 def _dot_spec(x: Spec, y: Spec) -> Spec:
     if len(x.shape) != 1 or len(y.shape) != 1:
         raise ShapeError(f"1D tensors expected, but got {len(x.shape)}D and {len(y.shape)}D tensors")
-    check_same_dtype(x.dtype, y.dtype, "dot : expected both vectors to have same dtype, but found {} and {}")
+    check_same_dtype(x.dtype, y.dtype, "dot : expected both vectors to have same dtype, but found {} and {}", KERNEL_NAMES)
+    if x.dtype == np.bool_:
+        raise NotImplementedError("\"dot\" not implemented for 'Bool'")
     if x.shape != y.shape:
         raise explain(
             ShapeError(

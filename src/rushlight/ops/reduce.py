@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -517,19 +518,38 @@ def count_nonzero(xp: Any, x: Array, dim: Any = None) -> Array:
 # The caller finds the distinct elements; these ops give them their place in the graph, where they have no gradient.
 
 
-@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="Unique2Backward0", grad=(None,))
+def _without_derivative(name: str) -> Callable[[Any], Any]:
+    """A gradient formula that says that there is none."""
+
+    def formula(g: Any) -> Any:
+        raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
+
+    return formula
+
+
+@opaque(
+    spec=lambda x, values: Spec(values.shape, x.dtype), name="Unique2Backward0", grad=_without_derivative("_unique2")
+)
 def unique2(xp: Any, x: Array, values: Any = None) -> Array:
     """The distinct elements of `x`."""
     return values
 
 
-@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="UniqueDimBackward0", grad=(None,))
+@opaque(
+    spec=lambda x, values: Spec(values.shape, x.dtype),
+    name="UniqueDimBackward0",
+    grad=_without_derivative("unique_dim"),
+)
 def unique_dim(xp: Any, x: Array, values: Any = None) -> Array:
     """The distinct slices of `x`."""
     return values
 
 
-@opaque(spec=lambda x, values: Spec(values.shape, x.dtype), name="UniqueConsecutiveBackward0", grad=(None,))
+@opaque(
+    spec=lambda x, values: Spec(values.shape, x.dtype),
+    name="UniqueConsecutiveBackward0",
+    grad=_without_derivative("unique_consecutive"),
+)
 def unique_consecutive(xp: Any, x: Array, values: Any = None) -> Array:
     """The elements or slices of `x` that differ from those before them."""
     return values

@@ -89,7 +89,7 @@ def _logit_grad(g: Any, x: Any, eps: float | None) -> Any:
     return where((x < low) | (x > high), outside, g / (x * (1 - x)))
 
 
-@elementwise(result="float", grad=_logit_grad)
+@elementwise(kinds="biuf", result="float", grad=_logit_grad)
 def logit(xp: Any, x: Array, eps: float | None = None) -> Array:
     """log(x / (1 - x)), x first limited to eps..1 - eps if given."""
     if eps is not None:
@@ -136,7 +136,7 @@ def _i1_over_x(x: Any, value: Any) -> Any:
     return where(zero, zeros_like(x) + 0.5, value / where(zero, zeros_like(x) + 1, x))
 
 
-@elementwise(result="float", grad=lambda g, x: g * i1(x))
+@elementwise(kinds="biuf", refusal="i0_vml_cpu", result="float", grad=lambda g, x: g * i1(x))
 def i0(xp: Any, x: Array) -> Array:
     """Modified Bessel function of the first kind, order 0."""
     return xp.i0(x)

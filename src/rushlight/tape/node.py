@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rushlight.backends.sparse import SparseArray
 from rushlight.errors import GradientError, InplaceError, explain
 from rushlight.ops.kinds import Op
-from rushlight.tape.variable import wrap
+from rushlight.tape.variable import as_array, wrap
 from rushlight.tape.where import place
 
 _new = object.__new__
+ndarray = np.ndarray
 
 
 class Node:
@@ -209,6 +211,25 @@ def _one_operand(op: Any, formula: Any) -> Any:
     return formulas
 
 
+def _two_by_value(op: Any, first: Any, i: int, second: Any, j: int) -> Any:
+    """`Node.formulas` of an op on two operands, such as a product, whose formulas want one kept value each."""
+    finish = op.finish
+
+    def formulas(self: Any, g: Any, saved: Any) -> Any:
+        a, b = self.edges
+        if a is not None:
+            a = first(g, saved[i])
+        if b is not None:
+            b = second(g, saved[j])
+        specs = self.specs
+        if specs is not None:
+            a = a if a is None else finish(a, specs[0])
+            b = b if b is None else finish(b, specs[1])
+        return (a, b)
+
+    return formulas
+
+
 def _two_operands(op: Any, first: Any, second: Any) -> Any:
     """`Node.formulas` of an op on two operands."""
     finish = op.finish
@@ -237,6 +258,9 @@ def _specialised(op: Any, pairs: Any) -> dict[str, Any]:
         return {}
     if len(pairs) == 1:
         return {"formulas": _one_operand(op, _bound(*pairs[0]))}
+    if len(pairs) == 2 and all(fn is not None and len(slots) == 1 for fn, slots in pairs):
+        (first, (i,)), (second, (j,)) = pairs
+        return {"formulas": _two_by_value(op, first, i, second, j)}
     if len(pairs) == 2:
         return {"formulas": _two_operands(op, _bound(*pairs[0]), _bound(*pairs[1]))}
     return {}
@@ -262,7 +286,7 @@ class AccumulateGrad(Node):
     """The end of the walk at a leaf: adds to its `.grad`."""
 
     __slots__ = ("leaf",)
-    ordinary = False
+    keeps_tensors = False
 
     def __init__(self, leaf: Any) -> None:
         self.edges = ()
@@ -275,10 +299,44 @@ class AccumulateGrad(Node):
         """PyTorch's name of it."""
         return "torch::autograd::AccumulateGrad"
 
+    def formulas(self, g: Any, saved: Any) -> Sequence[Any]:
+        """Add `g` to the leaf's `.grad`, in place where there is one."""
+        leaf = self.leaf()
+        if leaf is None:
+            return ()
+        old = leaf._grad
+        if old is None:
+            leaf._grad = wrap(_own(g, leaf._data)) if type(g) is not SparseArray else SparseArray.tensor(g)
+        elif old._node is not None or type(old._data) is not ndarray:
+            total = old._data + g
+            leaf._grad = wrap(as_array(total)) if type(total) is not SparseArray else SparseArray.tensor(total)
+        else:
+            np.add(old._data, g, out=old._data, casting="unsafe")
+            if old._counter is not None:
+                old._counter[0] += 1
+        return ()
+
+    def add_tensor(self, g: Any) -> None:
+        """As `formulas`, with a gradient that has a history of its own."""
+        leaf = self.leaf()
+        if leaf is not None:
+            leaf._grad = g if leaf._grad is None else leaf._grad + g
+
     @property
     def variable(self) -> Any:
         """The leaf tensor, None when it is gone."""
         return self.leaf()
+
+
+def _own(g: Any, like: Any) -> Any:
+    """`g` as an array that nothing else holds, of the leaf's dtype."""
+    if type(g) is not ndarray:
+        return as_array(g)
+    if g.dtype is not like.dtype and g.dtype != like.dtype:
+        return g.astype(like.dtype)
+    if g.base is not None or not g.flags.writeable:
+        return g.copy()
+    return g
 
 
 class Port(Node):

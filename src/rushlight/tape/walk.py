@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
+from rushlight.backends.sparse import SparseArray
 from rushlight.errors import ShapeError, explain
 from rushlight.modes import state
 from rushlight.tape.node import AccumulateGrad, Port
@@ -37,8 +38,9 @@ def run_backward(
     With targets only the nodes that lead to one of them run.
     """
     waiting = _count_edges(seeds)
-    wanted = set(targets or ())
+    wanted: Any = ()
     if targets is not None:
+        wanted = set(targets)
         waiting = _leading_to(waiting, wanted)
     walk = _Walk(retain, create_graph, accumulate, wanted, waiting)
     before, outer = state.grad, _running.walk
@@ -99,7 +101,7 @@ class _Walk:
     """State of one backward walk."""
 
     def __init__(
-        self, retain: bool, create_graph: bool, accumulate: bool, targets: set[Any], waiting: dict[Any, int]
+        self, retain: bool, create_graph: bool, accumulate: bool, targets: Any, waiting: dict[Any, int]
     ) -> None:
         self.retain = retain
         self.create_graph = create_graph
@@ -116,7 +118,7 @@ class _Walk:
         release = not self.retain
         for node, g in seeds:
             self.add(node, g.view() if type(g) is ndarray else g)
-        ready = [n for n in dict.fromkeys([n for n, _ in seeds]) if waiting.get(n) == 0]
+        ready = [n for n in grads if waiting.get(n) == 0]
         while ready:
             node = ready.pop()
             g = grads.pop(node, None)
@@ -126,12 +128,13 @@ class _Walk:
             if g is None:
                 results: Sequence[Any] = (None,) * len(edges)
             elif plain and node.hooks is None and node.ordinary and type(g) is not list:
-                saved = node.saved
-                if saved is None or node.versions:
+                if node.versions or node.saved is None:
                     node.check()
-                results = node.formulas(g, saved)
+                results = node.formulas(g, node.saved)
                 if release and node.keeps_tensors:
                     node.saved = None
+                if not edges:
+                    continue
             else:
                 results = self.visit(node, g) or (None,) * len(edges)
             shared = type(g) is ndarray and len(edges) > 1
@@ -146,9 +149,10 @@ class _Walk:
                         self.add(edge, r, node)
                     else:
                         grads[edge] = r
-                waiting[edge] = left = left - 1
-                if not left:
+                if left == 1:
                     ready.append(edge)
+                else:
+                    waiting[edge] = left - 1
 
     def add(self, edge: Any, g: Any, source: Any = None) -> None:
         """Add a gradient to what has arrived at `edge`; results of several outputs arrive in slots."""
@@ -188,7 +192,10 @@ class _Walk:
         if type(node) is AccumulateGrad:
             if not self.accumulate:
                 return ()
-            accumulate(node, g, self)
+            if self.create_graph:
+                node.add_tensor(g)
+            else:
+                node.formulas(g, ())
         elif not needed:
             return ()
         else:
@@ -213,7 +220,9 @@ class _Walk:
         return tuple(wrap(g) if type(g) is ndarray else g for g in filled) if self.create_graph else filled
 
     def _tensor(self, g: Any) -> Any:
-        return g if isinstance(g, Variable) or g is None else wrap(as_array(g))
+        if isinstance(g, Variable) or g is None:
+            return g
+        return SparseArray.tensor(g) if type(g) is SparseArray else wrap(as_array(g))
 
     def _raw(self, g: Any) -> Any:
         return g if self.create_graph or not isinstance(g, Variable) else g._data
@@ -270,34 +279,3 @@ def check_anomaly(node: Any, results: Sequence[Any]) -> None:
                 RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output."),
                 forward=f"recorded at {place(node.where)}",
             )
-
-
-def accumulate(node: AccumulateGrad, g: Any, walk: _Walk) -> None:
-    """Add `g` to a leaf's `.grad`: in place, unless the gradient itself is differentiable."""
-    leaf = node.leaf()
-    if leaf is None:
-        return
-    old = leaf._grad
-    if walk.create_graph:
-        leaf._grad = g if old is None else old + g
-    elif old is None:
-        leaf._grad = wrap(_own(as_array(g), leaf._data))
-    elif old._node is not None or type(old._data) is not ndarray:
-        leaf._grad = wrap(as_array(old._data + g))
-    else:
-        np.add(old._data, g, out=old._data, casting="unsafe")
-        if old._counter is not None:
-            old._counter[0] += 1
-
-
-def _own(g: Any, like: Any) -> Any:
-    """`g` as an array that nothing else holds, of the leaf's dtype."""
-    if type(g) is not ndarray:
-        return g
-    if g.dtype != like.dtype:
-        return g.astype(like.dtype)
-    if g.base is not None or not g.flags.writeable:
-        return g.copy()
-    return g
-
-

@@ -72,17 +72,13 @@ def embedding(
     scale_grad_by_freq : bool
         Divide each row's gradient by how often it was used.
     sparse : bool
-        Accepted; gradients are dense.
+        Give `weight` a sparse gradient, of the rows in use; not with `scale_grad_by_freq`.
 
     Examples
     --------
     >>> torch.nn.functional.embedding(torch.tensor([1, 0]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[3., 4.],
             [1., 2.]])
-
-    Notes
-    -----
-    PyTorch: `sparse=True` gives sparse gradients there, dense ones of the same values here.
     """
     require_tensor("embedding", "weight", 1, weight)
     _check_indices("embedding", 2, input)
@@ -90,6 +86,10 @@ def embedding(
     padding = -1 if padding_idx is None else _padding_row(padding_idx, rows)
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
+    if sparse:
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+        return record(ops.embedding_with_sparse_gradient, (weight, input), {"padding_idx": padding})
     return record(ops.embedding, (weight, input), {"padding_idx": padding, "scale_by_count": bool(scale_grad_by_freq)})
 
 
