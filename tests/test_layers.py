@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "src" / "rushlight"
 ORDER = """
     version errors config dtypes device size formats layout spec backends generator printing ops modes storage tape
     functions method_table tensor session cuda cpu absent_device mps xpu accelerator hub multiprocessing creation
-    sampling sparse random functional_api autograd special linalg fft nn jit distributions optim amp utils serialization
+    sampling sparse random functional_api autograd profiler special linalg fft nn func jit distributions optim amp utils
+    serialization
     compiler distributed debug testing torch_alias cli demo __main__
 """.split()
 # The package's own __init__ is the public namespace: it imports all, and only the programs that run on it import it.

@@ -247,6 +247,7 @@ from rushlight.functions.calculus import (
     unravel_index,
 )
 from rushlight.functions.checked import checked_functions
+from rushlight.functions.combine import block_diag, cartesian_prod, complex, meshgrid, polar
 from rushlight.functions.copies import (
     alias_copy,
     as_strided_copy,
@@ -270,7 +271,6 @@ from rushlight.functions.copies import (
     view_as_real_copy,
     view_copy,
 )
-from rushlight.functions.combine import block_diag, cartesian_prod, complex, meshgrid, polar
 from rushlight.functions.diagonals import (
     diag,
     diag_embed,
@@ -514,12 +514,15 @@ globals().update(checked_functions(globals()))
 # Packages imported on first use.
 _PACKAGES = frozenset(
     """
-    accelerator amp backends cpu distributions fft func hub jit linalg mps multiprocessing nn optim serialization
-    sparse special testing utils xpu
+    accelerator amp backends cpu debug distributions fft func hub jit linalg mps multiprocessing nn optim profiler
+    serialization sparse special testing utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.
 _HOMES = {
+    "rushlight.debug.draw": """
+        draw
+    """,
     "rushlight.func": "vmap",
     "rushlight.amp.autocast_mode": """
         autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache
@@ -562,7 +565,10 @@ _HOMES = {
     """,
 }
 _METHODS = frozenset(
-    "detach get_device is_neg is_same_size is_signed resolve_conj resolve_neg unsafe_chunk unsafe_split unsafe_split_with_sizes".split()
+    """
+    detach get_device is_neg is_same_size is_signed resolve_conj resolve_neg unsafe_chunk unsafe_split
+    unsafe_split_with_sizes
+    """.split()
 )
 _LATE = {name: home for home, names in _HOMES.items() for name in names.split()}
 

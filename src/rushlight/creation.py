@@ -49,7 +49,12 @@ def _converted(data: Any, wanted: Any) -> Any:
         raise _no_tensor_of(data)
     if array.dtype.kind == "c" and wanted.kind not in "cb":
         raise TypeError("must be real number, not complex")
-    if wanted.kind in "iu" and array.size and array.dtype.kind in "iu" and not isinstance(data, (np.generic, np.ndarray)):
+    if (
+        wanted.kind in "iu"
+        and array.size
+        and array.dtype.kind in "iu"
+        and not isinstance(data, (np.generic, np.ndarray))
+    ):
         limits = np.iinfo(wanted)
         low = -limits.max - 1 if wanted.kind == "u" else limits.min  # negative numbers wrap around
         if int(array.max()) > limits.max or int(array.min()) < low:
@@ -113,7 +118,9 @@ def _check_rectangular(data: Any, path: tuple[int, ...]) -> int | None:
             if first is None:
                 raise TypeError(f"'{type(x).__name__}' object cannot be interpreted as an integer")
             if length is None:
-                raise explain(TypeError("not a sequence"), received=f"element {i} at dim {len(path) + 1} is a {type(x).__name__}")
+                raise explain(
+                    TypeError("not a sequence"), received=f"element {i} at dim {len(path) + 1} is a {type(x).__name__}"
+                )
             raise ValueError(f"expected sequence of length {first} at dim {len(path) + 1} (got {length})")
         if length is not None and not isinstance(x, np.ndarray):
             _check_rectangular(x, (*path, i))
@@ -170,7 +177,8 @@ def _check_memory(array: Any) -> None:
     from_np(array.dtype)
     if any(s < 0 for s in array.strides):
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are "
+            "not currently "
             "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
         )
 
@@ -273,7 +281,9 @@ def _filler(name: str, make: Callable[[Any, Any], Any], what: str) -> Any:
             raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         shape = _shape(size, name)
         if getattr(memory_format, "name", "").startswith("channels_last"):
-            return finished(contiguous(wrap(make(shape, (dtype or get_default_dtype()).np)), memory_format)._data, requires_grad)
+            return finished(
+                contiguous(wrap(make(shape, (dtype or get_default_dtype()).np)), memory_format)._data, requires_grad
+            )
         if out is not None:
             return store(wrap(make(shape, out._data.dtype)), out)
         return finished(make(shape, (dtype or get_default_dtype()).np), requires_grad)
@@ -322,7 +332,9 @@ def _like(make: Callable[..., Any], what: str) -> Any:
     ) -> Any:  # fmt: skip
         check_available(device)
         if not isinstance(input, Variable):
-            raise TypeError(f"{create.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+            raise TypeError(
+                f"{create.__name__}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+            )
         data = input._data
         order = "C" if 0 in data.strides else "K"
         return finished(make(data, dtype=None if dtype is None else dtype.np, order=order), requires_grad)
@@ -362,7 +374,8 @@ def empty_strided(
 
 
 def eye(
-    n: int, m: int | None = None, *, out: Any = None, dtype: dtype | None = None, layout: Any = None, device: Any = None,
+    n: int, m: int | None = None, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """The n x m matrix with ones on its diagonal."""
@@ -382,7 +395,8 @@ def _number(x: Any) -> Any:
 
 
 def arange(
-    start: Any = None, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    start: Any = None, end: Any = None, step: Any = 1, *, out: Any = None, dtype: dtype | None = None,
+    layout: Any = None,
     device: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """start, start + step, ... up to but without `end`; `arange(end)` starts at 0.
@@ -427,13 +441,18 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, dtype: dtype | None = 
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, out: Any = None, dtype: dtype | None = None, layout: Any = None, device: Any = None,
+    start: Any, end: Any, steps: int, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """`steps` evenly spaced numbers from start to end, both included."""
     check_available(device)
     start, end = _number(start), _number(end)
-    fitting = get_default_dtype().to_complex() if isinstance(start, complex) or isinstance(end, complex) else get_default_dtype()
+    fitting = (
+        get_default_dtype().to_complex()
+        if isinstance(start, complex) or isinstance(end, complex)
+        else get_default_dtype()
+    )
     wanted = (dtype or fitting).np
     return finished(_linspace(start, end, steps, wanted), requires_grad)
 
@@ -457,7 +476,8 @@ def _linspace(start: Any, end: Any, steps: int, wanted: Any) -> Any:
 
 
 def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: dtype | None = None, layout: Any = None,
+    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: dtype | None = None,
+    layout: Any = None,
     device: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """base raised to evenly spaced powers from start to end."""
@@ -552,7 +572,9 @@ def _legacy(name: str, wanted: dtype) -> Any:
         return wrap(t._data)
 
     return _LegacyType(
-        name, (Tensor,), {"__new__": make, "legacy_dtype": wanted, "dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."}
+        name,
+        (Tensor,),
+        {"__new__": make, "legacy_dtype": wanted, "dtype": wanted, "__doc__": f"Makes {wanted.name} tensors."},
     )
 
 

@@ -215,7 +215,9 @@ class finfo:
     def __init__(self, type: dtype | None = None) -> None:
         d = get_default_dtype() if type is None else type
         if d.category < 2:
-            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
+            raise TypeError(
+                "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
+            )
         info: Any = ml_dtypes.finfo(d.to_real().np)  # type: ignore[no-untyped-call]
         self.dtype = d.to_real().name
         self.bits = info.bits
@@ -235,7 +237,7 @@ class iinfo:
 
     def __init__(self, type: dtype) -> None:
         if type.category >= 2:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
+            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
         if type.category == 0:
             raise TypeError("torch.bool is not supported by torch.iinfo")
         info = np.iinfo(type.np)

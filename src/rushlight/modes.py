@@ -27,6 +27,7 @@ class ThreadState(threading.local):
         self.inference = False
         self.anomaly = False
         self.check_nan = True
+        self.profiler: Any = None
         self.saved_hooks: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
         self.autocast: Any = None
 

@@ -234,17 +234,17 @@ class SparseTensor(Tensor):
     __add__ = add = _add  # type: ignore[assignment]
     __mul__ = __rmul__ = mul = multiply = _mul  # type: ignore[assignment]
     matmul = mm = mv = sparse_product  # type: ignore[assignment]
-    __matmul__ = sparse_product  # type: ignore[assignment]
+    __matmul__ = sparse_product
 
     def __radd__(self, other: Any) -> Any:
         if isinstance(other, Variable):
-            return other + self.to_dense()  # type: ignore[operator]
+            return other + self.to_dense()
         return self._add(other)
 
     def __sub__(self, other: Any) -> Any:
         return self._add(other, -1)
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Any:  # type: ignore[override]
         return self._with(-self._values_tensor)
 
     def __truediv__(self, other: Any) -> Any:
@@ -260,7 +260,7 @@ class SparseTensor(Tensor):
         values = self._values_tensor.detach()
         return _rebuilt, (self._indices(), values, tuple(self.shape), self._merged, self.requires_grad)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         parts = [f"indices={_indented(self._indices(), 8)}", f"values={_indented(self._values(), 7)}"]
         text = "tensor(" + ",\n       ".join(parts)
         text += f",\n       size={tuple(self.shape)}, nnz={self._nnz()}"
@@ -413,4 +413,4 @@ def check_sparse_tensor_invariants(enable: bool = True) -> Iterator[None]:
 
 # Tensors come before this module in the import order.
 Tensor.to_sparse = to_sparse  # type: ignore[attr-defined]
-Tensor.to_dense = to_dense  # type: ignore[attr-defined]
+Tensor.to_dense = to_dense

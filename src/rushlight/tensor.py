@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from rushlight import dtypes
 from rushlight.device import CPU, check_available, device
 from rushlight.dtypes import BY_NUMPY, KERNEL_NAMES, dtype, from_np, get_default_dtype
 from rushlight.errors import GradientError, ShapeError, explain
@@ -20,7 +19,6 @@ from rushlight.functions import diagonals as D
 from rushlight.functions import indexing as X
 from rushlight.functions import inplace as I
 from rushlight.functions import matrix as M
-from rushlight.functions import reduce as R
 from rushlight.functions import shape as S
 from rushlight.functions.fast import NUMBERS, operator, plain_tensor
 from rushlight.layout import wrap_dim
@@ -36,7 +34,6 @@ from rushlight.tape import (
     AccumulateGrad,
     Port,
     Variable,
-    check_writable,
     hooks_of,
     leaf_node,
     record,
@@ -94,7 +91,9 @@ def _legacy_data(args: tuple[Any, ...], wanted: Any) -> Any:
         raise TypeError(f"new(): invalid data type '{type(source).__name__}'")
     if source is None or isinstance(source, (float, bool, complex)):
         raise TypeError(f"new(): data must be a sequence (got {type(source).__name__})")
-    return np.array([C.item(x) if isinstance(x, Variable) else x for x in source] if isinstance(source, list) else source, wanted)
+    return np.array(
+        [C.item(x) if isinstance(x, Variable) else x for x in source] if isinstance(source, list) else source, wanted
+    )
 
 
 def _unpickled(cls: Any, data: Any, requires_grad: bool, attributes: dict[str, Any] | None) -> Any:
@@ -122,7 +121,9 @@ def _deepcopied(data: Any, memo: dict[Any, Any]) -> Any:
         return new if root is data else data.copy()
     offset = address(data) - address(root)
     buffer = np.lib.stride_tricks.as_strided(new, (new.size,), (new.itemsize,)).view(np.uint8)
-    return np.lib.stride_tricks.as_strided(buffer[offset : offset + data.itemsize].view(data.dtype), data.shape, data.strides)
+    return np.lib.stride_tricks.as_strided(
+        buffer[offset : offset + data.itemsize].view(data.dtype), data.shape, data.strides
+    )
 
 
 def _interpret(self: Any, op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -340,7 +341,9 @@ class Tensor(Methods, Variable):
             if self._data.dtype.kind not in "fcV":
                 raise RuntimeError("only Tensors of floating point dtype can require gradients")
             if self._counter is None and not state.inference:
-                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+                raise RuntimeError(
+                    "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                )
             self._node = leaf_node(self)
         elif not wanted:
             self._node = None
@@ -417,7 +420,12 @@ class Tensor(Methods, Variable):
     def retains_grad(self) -> bool:
         """Whether `.grad` of this non-leaf is kept."""
         node = self._node
-        return node is not None and type(node) is not AccumulateGrad and node.hooks is not None and node.hooks.retain is not None
+        return (
+            node is not None
+            and type(node) is not AccumulateGrad
+            and node.hooks is not None
+            and node.hooks.retain is not None
+        )
 
     def retain_grad(self) -> None:
         """Keep `.grad` of a non-leaf in the backward walk."""
@@ -520,9 +528,7 @@ class Tensor(Methods, Variable):
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (Variable, *NUMBERS)):
             return bool(A.eq(self, element)._data.any())
-        raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
-        )
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if not self.is_leaf:

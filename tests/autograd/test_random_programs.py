@@ -81,7 +81,12 @@ def run(torch: Any, start: Any, steps: list[Step]) -> Any:
     except RuntimeError as error:
         errors.append(str(error)[:60])
     flags = [t.requires_grad for t in made]
-    return [t.detach().numpy() for t in made], [None if t.grad is None else t.grad.numpy() for t in leaves], flags, errors
+    return (
+        [t.detach().numpy() for t in made],
+        [None if t.grad is None else t.grad.numpy() for t in leaves],
+        flags,
+        errors,
+    )
 
 
 step = st.tuples(st.sampled_from([*FRESH, *VIEWS, *CHANGES, *CHANGES]), st.integers(0, 40), st.integers(0, 40))

@@ -25,9 +25,11 @@ QUESTIONS = [
     "s.dtype", "s.is_sparse", "s.layout",
     "s.is_coalesced()", "s.coalesce().is_coalesced()", "s._nnz()", "s.sparse_dim()", "h.dense_dim()", "s.dim()",
     "s.numel()", "s.size(0)", "s.coalesce().indices()", "s.coalesce().values()", "s._indices()", "s._values()",
-    "s.indices()", "s.values()", "s @ d", "m.mm(s, d)", "m.matmul(s, d)", "m.sparse.mm(s, d)", "s.mm(d)", "s @ d[:, 0]",
+    "s.indices()", "s.values()", "s @ d", "m.mm(s, d)", "m.matmul(s, d)", "m.sparse.mm(s, d)",
+    "s.mm(d)", "s @ d[:, 0]",
     "m.sparse.addmm(m.ones(2, 2), s, d)", "s @ m.ones(2, 2)", "(s * 2).to_dense()", "(2 * s).to_dense()",
-    "(s / 2).to_dense()", "(-s).to_dense()", "(s + s).to_dense()", "(s - s).to_dense()", "s + m.ones(2, 3)", "m.ones(2, 3) + s", "s.t()",
+    "(s / 2).to_dense()", "(-s).to_dense()", "(s + s).to_dense()", "(s - s).to_dense()", "s + m.ones(2, 3)",
+    "m.ones(2, 3) + s", "s.t()",
     "s.transpose(0, 1).to_dense()", "m.sparse.sum(s)", "m.sparse.sum(s, 0)", "m.sparse.sum(h, 1).to_dense()", "s.sum()",
     "s.double()", "s.clone().to_dense()", "m.tensor([[0.0, 1.0], [2.0, 0.0]]).to_sparse()",
     "m.tensor([[0.0, 0.0], [2.0, 0.0]]).to_sparse(1)", "m.ones(2).to_dense()", "isinstance(s, m.Tensor)",
@@ -121,9 +123,19 @@ def test_what_is_not_there_fails_and_never_densifies() -> None:
         with pytest.raises((NotImplementedError, RuntimeError, TypeError)):
             attempt()
     w = rushlight.ones(4, 2, requires_grad=True)
-    out = rushlight.nn.functional.embedding(rushlight.tensor([1]), w * 2, sparse=True)
+    rushlight.nn.functional.embedding(rushlight.tensor([1]), w * 2, sparse=True).sum().backward()
+    assert w.grad.to_dense().tolist() == [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
+    out = rushlight.nn.functional.embedding(rushlight.tensor([1]), w.exp(), sparse=True)
     with pytest.raises(NotImplementedError):
         out.sum().backward()
+
+
+def test_gradients_by_grad_and_hooks() -> None:
+    w = rushlight.ones(4, 2, requires_grad=True)
+    seen = []
+    w.register_hook(lambda g: seen.append(g.is_sparse))
+    (g,) = rushlight.autograd.grad(rushlight.nn.functional.embedding(rushlight.tensor([1]), w, sparse=True).sum(), w)
+    assert g.is_sparse and g.to_dense().sum().item() == 2 and w.grad is None and seen == [True]
 
 
 def test_copies_and_pickles() -> None:

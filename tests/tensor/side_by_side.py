@@ -22,7 +22,14 @@ import pytest
 import rushlight
 
 MISSING = re.compile(r"missing (\d+) required (?:positional|keyword-only) argument: '(\w+)'")  # Python's own wording
-TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 2e-5, "float64": 1e-10, "complex64": 2e-5, "complex128": 1e-10}
+TOLERANCE = {
+    "float16": 2e-3,
+    "bfloat16": 2e-2,
+    "float32": 2e-5,
+    "float64": 1e-10,
+    "complex64": 2e-5,
+    "complex128": 1e-10,
+}
 NAMES = {
     "np": np, "math": math, "copy": copy, "pickle": pickle, "itertools": itertools, "inf": math.inf, "nan": math.nan
 }  # fmt: skip
@@ -57,7 +64,11 @@ def describe(value: Any, torch: Any) -> Any:
             "values": [_number(v, repr(value.dtype).removeprefix("torch.")) for v in values.reshape(-1).tolist()],
         }
     if isinstance(value, BaseException):
-        return ("raises", tuple(t.__name__ for t in type(value).__mro__), MISSING.sub(r'missing \1 required positional arguments: "\2"', str(value)))
+        return (
+            "raises",
+            tuple(t.__name__ for t in type(value).__mro__),
+            MISSING.sub(r'missing \1 required positional arguments: "\2"', str(value)),
+        )
     if isinstance(value, np.ndarray):
         return ("array", str(value.dtype), value.shape, value.tolist())
     if isinstance(value, (list, tuple)):
@@ -87,11 +98,19 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
         kinds = [] if theirs[1][0] in ours[1] else [f"{where}: {ours[1][0]}, PyTorch {theirs[1][0]}"]
         return kinds + differences(ours[2:], theirs[2:], where)
     if isinstance(ours, tuple) and ours[:1] == ("float",) == theirs[:1]:
-        return [] if _close(ours[2], theirs[2], TOLERANCE.get(ours[1], 1e-6)) else [f"{where}: {ours[2]}, PyTorch {theirs[2]}"]
+        return (
+            []
+            if _close(ours[2], theirs[2], TOLERANCE.get(ours[1], 1e-6))
+            else [f"{where}: {ours[2]}, PyTorch {theirs[2]}"]
+        )
     if isinstance(ours, (list, tuple)):
         if len(ours) != len(theirs):
             return [f"{where}: {ours!r}, PyTorch {theirs!r}"]
-        return [line for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) for line in differences(a, b, f"{where}[{k}]")]
+        return [
+            line
+            for k, (a, b) in enumerate(zip(ours, theirs, strict=True))
+            for line in differences(a, b, f"{where}[{k}]")
+        ]
     return [] if ours == theirs else [f"{where}: {ours!r}, PyTorch {theirs!r}"]
 
 
@@ -99,7 +118,10 @@ def _close(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, complex) or isinstance(b, complex):
         a, b = complex(a), complex(b)
         scale = tolerance * max(abs(b), 1) if math.isfinite(abs(b)) else 0
-        return all(x == y or math.isnan(x) and math.isnan(y) or abs(x - y) <= scale for x, y in ((a.real, b.real), (a.imag, b.imag)))
+        return all(
+            x == y or math.isnan(x) and math.isnan(y) or abs(x - y) <= scale
+            for x, y in ((a.real, b.real), (a.imag, b.imag))
+        )
     return a == b or math.isnan(a) and math.isnan(b) or abs(a - b) <= tolerance * max(abs(b), 1e-2)
 
 
@@ -119,7 +141,7 @@ def agree(program: str, strides: bool = True) -> None:
 
 
 def lines(text: str) -> list[str]:
-    """The programs of a text: one a line, blank lines and comments left out; `«a¦b»` stands for a program with a and one with b."""
+    """The programs of a text: one a line, without comments; `«a¦b»` stands for a program with a and one with b."""
     found = []
     for line in text.strip().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):

@@ -1,17 +1,26 @@
 """Operators: promotion over the table of dtypes, division and overflow of integers, in-place forms, refusals."""
 
-import itertools
-
 import pytest
 
-import rushlight
 from tests.tensor.side_by_side import agree, compare, lines
 
 DTYPES = (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"
 )  # fmt: skip
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "<", "&", "|", "^", "<<", ">>", "@")
-SCALARS = ("3", "2.5", "True", "(1+2j)", "-2", "0", "torch.tensor(3)", "torch.tensor(2.5)", "np.float32(2)", "np.int64(2)", "np.float64(1.5)")
+SCALARS = (
+    "3",
+    "2.5",
+    "True",
+    "(1+2j)",
+    "-2",
+    "0",
+    "torch.tensor(3)",
+    "torch.tensor(2.5)",
+    "np.float32(2)",
+    "np.int64(2)",
+    "np.float64(1.5)",
+)
 METHODS = (
     "add", "sub", "mul", "div", "floor_divide", "remainder", "fmod", "pow", "atan2", "maximum", "fmin", "eq", "logical_and",
     "bitwise_xor", "copysign", "hypot", "xlogy", "float_power", "gcd", "true_divide", "ldexp",
@@ -37,13 +46,20 @@ def table() -> dict[str, list[str]]:
         rows += [f"{left} {op} {s}" for op in OPERATORS[:-1] for s in SCALARS]
         rows += [f"{s} {op} {left}" for op in OPERATORS[:-1] for s in SCALARS]
         rows += [f"{left}[0] {op} torch.tensor(1).to(torch.{b})" for op in ("+", "/", "//") for b in DTYPES]
-        rows += [f"x = {left}; x {op}= {RIGHT.format(b)}; x" for op in OPERATORS[:-1] if op not in ("==", "<") for b in DTYPES]
+        rows += [
+            f"x = {left}; x {op}= {RIGHT.format(b)}; x"
+            for op in OPERATORS[:-1]
+            if op not in ("==", "<")
+            for b in DTYPES
+        ]
         rows += [f"x = {left}; x {op}= {s}; x" for op in OPERATORS[:-1] if op not in ("==", "<") for s in SCALARS]
         rows += [f"{left}.{m}({RIGHT.format(b)})" for m in METHODS for b in ("int64", "float32", "uint8", a)]
         rows += [f"~torch.{m}({left})" for m in UNARY]
         # PyTorch has a complex32, which NumPy does not
         rows = [r for r in rows if not (a == "float16" and "(1+2j)" in r)]
-        programs[a] = [r for r in rows if not (a == "bool" and r.endswith(("//= 0; x", "%= 0; x")))]  # two errors at once
+        programs[a] = [
+            r for r in rows if not (a == "bool" and r.endswith(("//= 0; x", "%= 0; x")))
+        ]  # two errors at once
     return programs
 
 

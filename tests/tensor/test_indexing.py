@@ -85,7 +85,9 @@ bounds = st.one_of(st.none(), st.integers(-6, 6))
 
 def arrays(draw: Any, size: int) -> Any:
     shape = tuple(draw(st.lists(st.integers(1, 2), max_size=2)))
-    values = draw(st.lists(st.integers(-size, max(size - 1, 0)), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
+    values = draw(
+        st.lists(st.integers(-size, max(size - 1, 0)), min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))
+    )
     return np.asarray(values, np.int64).reshape(shape)
 
 
@@ -144,7 +146,9 @@ def test_drawn_indices(drawn: Any, how: str) -> None:
         if how == "fill":
             x[index] = -1
         elif how == "assign":
-            x[index] = lib.arange(float(x[index].numel())).reshape(x[index].shape) if x[index].numel() < 2 else x[index] * 2
+            x[index] = (
+                lib.arange(float(x[index].numel())).reshape(x[index].shape) if x[index].numel() < 2 else x[index] * 2
+            )
         else:
             x[index] += 10
         return x

@@ -96,9 +96,7 @@ def test_tensors_name_their_node_class_and_module() -> None:
     x = rushlight.tensor([1.0, 2.0], requires_grad=True)
     assert repr(x * 0.25) == "tensor([0.2500, 0.5000], grad_fn=<MulBackward0>)"
     assert str(x.detach()) == "tensor([1., 2.])"
-    assert repr(rushlight.nn.Parameter(x.detach())) == (
-        "Parameter containing:\ntensor([1., 2.], requires_grad=True)"
-    )
+    assert repr(rushlight.nn.Parameter(x.detach())) == ("Parameter containing:\ntensor([1., 2.], requires_grad=True)")
     assert f"{x.sum():.3f} {x.sum()}" == "3.000 3.0"
     assert repr(type("Picture", (rushlight.Tensor,), {})([1.0])).startswith("Picture([1.])")
 

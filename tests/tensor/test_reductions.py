@@ -95,12 +95,27 @@ DIFFERENT = {  # where only the text of the error, or the order of two errors, i
     "torch.zeros(2, 0)": {"norm(inf)", "norm(-inf)", "aminmax()", "amax(-1)", "amin(-1)", "amax(dim=(0, 1))", "amax(dim=(-1,), keepdim=True)"},
     "torch.tensor([[1.0, nan], [inf, 2.0]])": {"mode(0)", "nansum(0, dtype=torch.int64)"},
 }  # fmt: skip
-SCALARS = {'norm("nuc")', "cummax(1)", "cummin(1)", "logcumsumexp(1)", "softmax(0)", "softmax(-1)", "log_softmax(0)", "log_softmax(-1)"}
+SCALARS = {
+    'norm("nuc")',
+    "cummax(1)",
+    "cummin(1)",
+    "logcumsumexp(1)",
+    "softmax(0)",
+    "softmax(-1)",
+    "log_softmax(0)",
+    "log_softmax(-1)",
+}
 
 
 def calls_of(base: str) -> list[str]:
     skipped = DIFFERENT.get(base, set())
-    if base.startswith("torch.tensor(") and "[" not in base or "[[" not in base and "view" not in base and "zeros" not in base:
+    if (
+        base.startswith("torch.tensor(")
+        and "[" not in base
+        or "[[" not in base
+        and "view" not in base
+        and "zeros" not in base
+    ):
         skipped = skipped | SCALARS
     if "j" in base:
         skipped = skipped | {"aminmax()", "std(correction=2)", "var(correction=2)"}

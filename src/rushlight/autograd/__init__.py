@@ -1,6 +1,6 @@
 """Automatic differentiation: PyTorch's `torch.autograd`."""
 
-from rushlight.autograd import anomaly_mode, function, functional, grad_mode, graph
+from rushlight.autograd import anomaly_mode, function, functional, grad_mode, graph, profiler
 from rushlight.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from rushlight.autograd.function import Function
 from rushlight.autograd.gradcheck import gradcheck, gradgradcheck
@@ -26,6 +26,7 @@ __all__ = [
     "graph",
     "inference_mode",
     "no_grad",
+    "profiler",
     "set_detect_anomaly",
     "set_grad_enabled",
 ]

@@ -47,9 +47,11 @@ class detect_anomaly:
     --------
     >>> x = torch.zeros(1, requires_grad=True)
     >>> with torch.autograd.set_detect_anomaly(True):
-    ...     (x / x).backward()
-    Traceback (most recent call last):
-    RuntimeError: Function 'DivBackward0' returned nan values in its 0th output.
+    ...     try:
+    ...         (x / x).backward()
+    ...     except RuntimeError as error:
+    ...         print(error)
+    Function 'DivBackward0' returned nan values in its 1th output.
     """
 
     def __init__(self, check_nan: bool = True) -> None:

@@ -59,7 +59,8 @@ class FunctionNode(Node):
         extra = grads[len(self.edges) :]
         if len(grads) < len(self.edges) or any(x is not None for x in extra):
             raise RuntimeError(
-                f"function {self.name()} returned an incorrect number of gradients (expected {len(self.edges)}, got {len(grads)})"
+                f"function {self.name()} returned an incorrect number of gradients (expected {len(self.edges)}, "
+                f"got {len(grads)})"
             )
         return [self._checked(i, x, edge, unwrap) for i, (x, edge) in enumerate(zip(grads, self.edges, strict=False))]
 
@@ -77,7 +78,7 @@ class FunctionNode(Node):
                 )
             x = x.sum_to_size(*spec.shape)  # type: ignore[attr-defined]
         if x._data.dtype != spec.dtype:
-            x = x.to(Tensor._make_subclass(Tensor, wrap(np.empty(0, spec.dtype))).dtype)  # type: ignore[attr-defined]
+            x = x.to(Tensor._make_subclass(Tensor, wrap(np.empty(0, spec.dtype))).dtype)
         return unwrap(x)
 
     def release(self) -> None:
@@ -149,7 +150,9 @@ class FunctionCtx:
                 kept.append(None)
                 continue
             if not isinstance(t, Variable):
-                raise TypeError(f"save_for_backward can only save variables, but argument {position} is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {position} is of type {type(t).__name__}"
+                )
             which = next((i for i, o in enumerate(outputs) if o is t), None)
             count = t._counter[0] if t._counter else 0
             if state.saved_hooks:
@@ -214,8 +217,10 @@ class Function(FunctionCtx, metaclass=_FunctionMeta):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
-            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
-            "them on the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should "
+            "invoke "
+            "them on the class itself. Instantiating an autograd function will raise an error in a future version "
+            "of PyTorch.",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -280,7 +285,9 @@ def _replace_history(t: Any, node: FunctionNode, count: int, operand: int) -> No
     """Make `node`, which changed view `t` in place, the newest step of the history of `t`'s base."""
     check_view(t)
     if count != 1:
-        raise InplaceError(f"If your Function changes a view in place it must have one output, but {node.name()} has {count}.")
+        raise InplaceError(
+            f"If your Function changes a view in place it must have one output, but {node.name()} has {count}."
+        )
     rebase(t, node, operand)
 
 

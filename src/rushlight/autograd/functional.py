@@ -9,8 +9,8 @@ import numpy as np
 
 from rushlight.errors import ShapeError
 from rushlight.functions.backward import grad
-from rushlight.modes import enable_grad
 from rushlight.functions.shape import reshape
+from rushlight.modes import enable_grad
 from rushlight.ops import linear
 from rushlight.tape import Variable, wrap
 
@@ -21,7 +21,10 @@ def _as_tuple(values: Any, what: str, name: str) -> tuple[bool, tuple[Any, ...]]
     given = (values,) if isinstance(values, Variable) else tuple(values)
     for i, v in enumerate(given):
         if not isinstance(v, Variable):
-            raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the value at index {i} has type {type(v)}.")
+            raise TypeError(
+                f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the value at index "
+                f"{i} has type {type(v)}."
+            )
     return not isinstance(values, Variable), given
 
 
@@ -32,7 +35,10 @@ def _vectors(v: Any, like: Sequence[Any], name: str) -> tuple[Any, ...]:
         raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(given)}.")
     for x, t in zip(given, like, strict=True):
         if x._data.shape != t._data.shape:
-            raise ShapeError(f"v has invalid size: should be torch.Size({list(t._data.shape)}) but got torch.Size({list(x._data.shape)}).")
+            raise ShapeError(
+                f"v has invalid size: should be torch.Size({list(t._data.shape)}) but got "
+                f"torch.Size({list(x._data.shape)})."
+            )
     return given
 
 
@@ -54,7 +60,9 @@ def _grads(outputs: Any, inputs: Any, vectors: Any, create_graph: bool, strict: 
         return tuple(_zeros(x) for x in inputs)
     found = grad([o for o, _ in pairs], inputs, [v for _, v in pairs], True, create_graph, True, True)
     if strict and any(g is None for g in found):
-        raise RuntimeError("Output 0 of the user-provided function is independent of input 0. This is not allowed in strict mode.")
+        raise RuntimeError(
+            "Output 0 of the user-provided function is independent of input 0. This is not allowed in strict mode."
+        )
     return tuple(_zeros(x) if g is None else g for g, x in zip(found, inputs, strict=True))
 
 
@@ -74,7 +82,10 @@ def vjp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
         many_out, outs = _as_tuple(result, "outputs of the user-provided function", "vjp")
         if v is None:
             if len(outs) != 1 or outs[0].numel() != 1:
-                raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a single element.")
+                raise RuntimeError(
+                    "The vector v can only be None if the user-provided function returns a single Tensor with a "
+                    "single element."
+                )
             vectors: tuple[Any, ...] = (wrap(np.ones(outs[0]._data.shape, outs[0]._data.dtype)),)
         else:
             vectors = _vectors(v, outs, "vjp")
@@ -85,11 +96,14 @@ def vjp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
 def jvp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(func(inputs), Jacobian-vector product with `v`), by differentiating the vector-Jacobian product."""
     with enable_grad():
-        many_in, ins = _as_tuple(inputs, "inputs", "jvp")
+        _, ins = _as_tuple(inputs, "inputs", "jvp")
         ins = _fresh(ins, create_graph)
         if v is None:
             if len(ins) != 1 or ins[0].numel() != 1:
-                raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single Tensor with a single element.")
+                raise RuntimeError(
+                    "The vector v can only be None if the input to the user-provided function is a single Tensor "
+                    "with a single element."
+                )
             vectors: tuple[Any, ...] = (wrap(np.ones(ins[0]._data.shape, ins[0]._data.dtype)),)
         else:
             vectors = _vectors(v, ins, "jvp")
@@ -106,7 +120,12 @@ def _packed(values: Sequence[Any], many: bool, keep: bool) -> Any:
 
 
 def jacobian(
-    func: Func, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False, strategy: str = "reverse-mode"
+    func: Func,
+    inputs: Any,
+    create_graph: bool = False,
+    strict: bool = False,
+    vectorize: bool = False,
+    strategy: str = "reverse-mode",
 ) -> Any:
     """All derivatives of func's outputs by its inputs: sizes of an output, then of an input.
 
@@ -185,4 +204,4 @@ def vhp(func: Func, inputs: Any, v: Any = None, create_graph: bool = False, stri
             raise RuntimeError("The Tensor returned by the function given to vhp should contain a single element")
         first = _grads((out,), ins, (wrap(np.ones(out._data.shape, out._data.dtype)),), True, strict)
         found = _grads(first, ins, vectors, create_graph, strict)
-    return (out if create_graph else out.detach()), _packed(found, many_in, create_graph)
+    return (out if create_graph else out.detach()), _packed(found, many_in, create_graph)  # type: ignore[attr-defined]

@@ -54,9 +54,15 @@ def gradcheck(
     given = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
     checked = _differentiable(given)
     if not checked:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have "
+            "requires_grad=True."
+        )
     if any(x._data.dtype not in (np.float64, np.complex128) for x in checked):
-        warnings.warn("an input requires gradient and is not a double precision floating point: the check will likely fail", stacklevel=2)
+        warnings.warn(
+            "an input requires gradient and is not a double precision floating point: the check will likely fail",
+            stacklevel=2,
+        )
     try:
         for number, out in enumerate(_differentiable(_run(func, given))):
             _compare(func, given, checked, number, out, eps, atol, rtol)
@@ -73,7 +79,14 @@ def _run(func: Callable[..., Any], given: Sequence[Any]) -> Any:
 
 
 def _compare(
-    func: Callable[..., Any], given: Sequence[Any], checked: Sequence[Any], number: int, out: Any, eps: float, atol: float, rtol: float
+    func: Callable[..., Any],
+    given: Sequence[Any],
+    checked: Sequence[Any],
+    number: int,
+    out: Any,
+    eps: float,
+    atol: float,
+    rtol: float,
 ) -> None:
     for i, x in enumerate(checked):
         for unit in (1, 1j) if out._data.dtype.kind == "c" else (1,):
@@ -121,7 +134,8 @@ def _analytical(x: Any, out: Any, unit: complex) -> Any:
 
 def gradgradcheck(
     func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5,
-    rtol: float = 1e-3, gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True, nondet_tol: float = 0.0,
+    rtol: float = 1e-3, gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True,
+    nondet_tol: float = 0.0,
     check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
     check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False, masked: bool = False,
 ) -> bool:  # fmt: skip
@@ -141,9 +155,7 @@ def gradgradcheck(
         found = grad(results, _differentiable(own), list(vs), True, True, True, True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(
-        gradients, (*given, *vectors), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception
-    )
+    return gradcheck(gradients, (*given, *vectors), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
 
 
 def _random_like(source: Any, data: Any) -> Any:

@@ -92,9 +92,16 @@ class GradientEdge(NamedTuple):
 
 
 def get_gradient_edge(tensor: Any) -> Any:
-    """Where a tensor's gradient flows: `.node` and `.output_nr`; `autograd.grad` takes it in the place of the tensor."""
+    """Where a tensor's gradient flows: `.node` and `.output_nr`; `autograd.grad` takes it in place of the tensor."""
     node = _input_node(tensor)
     return GradientEdge(node.node if isinstance(node, Port) else node, tensor.output_nr, node)
 
 
-__all__ = ["GradientEdge", "Node", "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = [
+    "GradientEdge",
+    "Node",
+    "get_gradient_edge",
+    "register_multi_grad_hook",
+    "save_on_cpu",
+    "saved_tensors_hooks",
+]

@@ -55,3 +55,10 @@ class SparseArray:
         return SparseArray(indices, np.concatenate([self.values, other.values]), self.shape)
 
     __radd__ = __add__
+
+    def __mul__(self, other: Any) -> Any:
+        if not isinstance(other, int | float | np.generic) and getattr(other, "ndim", None) != 0:
+            raise SparseError("mul by an array is not implemented for sparse tensors; use .to_dense()")
+        return SparseArray(self.indices, (self.values * other).astype(self.values.dtype), self.shape)
+
+    __rmul__ = __mul__

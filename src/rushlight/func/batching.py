@@ -13,7 +13,12 @@ from rushlight.tape import Variable
 
 
 def vmap(
-    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """A function that maps `func` over a dim of its arguments and stacks the results.
 
@@ -95,7 +100,8 @@ def _batch_size(values: list[Any], dims: list[Any]) -> int:
         raise ValueError("vmap: at least one input must be a Tensor with an in_dim that is not None.")
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the mapped "
+            f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the "
+            "mapped "
             "dimension"
         )
     if not sizes[0]:

@@ -30,7 +30,9 @@ def _fresh(x: Any) -> Any:
 class _Run:
     """One run of a function on fresh inputs, ready to be differentiated."""
 
-    def __init__(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: Sequence[int], has_aux: bool) -> None:
+    def __init__(
+        self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any], numbers: Sequence[int], has_aux: bool
+    ) -> None:
         self.nested = state.grad
         with enable_grad():
             self.chosen = [mapped(_fresh, args[k]) for k in numbers]
@@ -176,7 +178,9 @@ def _pushed(run: _Run, tangents: Sequence[Any]) -> list[Any]:
     if not pairs:
         return [zeros_like(o) for o in run.outputs]
     with enable_grad():
-        found = gradients([p for p, _ in pairs], dummies, [t for _, t in pairs], True, run.outside or run.nested, True, True)
+        found = gradients(
+            [p for p, _ in pairs], dummies, [t for _, t in pairs], True, run.outside or run.nested, True, True
+        )
     return [zeros_like(o) if g is None else g for g, o in zip(found, run.outputs, strict=True)]
 
 
@@ -197,8 +201,11 @@ def jvp(func: Function, primals: Any, tangents: Any, *, strict: bool = False, ha
     run = _Run(func, primals, {}, range(len(primals)), has_aux)
     vectors = leaves(tangents)
     for x, t in zip(run.inputs, vectors, strict=True):
-        if x.shape != t.shape:
-            raise RuntimeError(f"jvp: a tangent must have the shape of its primal: expected {list(x.shape)}, got {list(t.shape)}")
+        if x._data.shape != t._data.shape:
+            raise RuntimeError(
+                f"jvp: a tangent must have the shape of its primal: expected {list(x._data.shape)}, got "
+                f"{list(t._data.shape)}"
+            )
     run.outside = run.outside or run.nested and any(t.requires_grad for t in vectors)
     pushed = run.closed(rebuilt(run.result, iter(_pushed(run, vectors))))
     value = run.closed(run.result)
@@ -208,7 +215,9 @@ def jvp(func: Function, primals: Any, tangents: Any, *, strict: bool = False, ha
 def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
     """`func(*primals)`, and its best linear approximation there as a function of tangents."""
     run = _Run(func, primals, {}, range(len(primals)), False)
-    return run.closed(run.result), lambda *tangents: run.closed(rebuilt(run.result, iter(_pushed(run, leaves(tangents)))))
+    return run.closed(run.result), lambda *tangents: run.closed(
+        rebuilt(run.result, iter(_pushed(run, leaves(tangents))))
+    )
 
 
 def jacrev(

@@ -40,7 +40,9 @@ def functional_call(
         for given in parameter_and_buffer_dicts:
             repeated = tensors.keys() & given.keys()
             if repeated:
-                raise ValueError(f"{sorted(repeated)} appear in multiple dictionaries; behavior of functional call is ambiguous")
+                raise ValueError(
+                    f"{sorted(repeated)} appear in multiple dictionaries; behavior of functional call is ambiguous"
+                )
             tensors.update(given)
     else:
         raise ValueError(

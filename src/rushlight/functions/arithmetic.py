@@ -12,6 +12,7 @@ from rushlight.functions.fast import NUMBERS, binary, operand, store, unary
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
 from rushlight.ops.kinds import Elementwise, result_dtype
+from rushlight.ops.refusals import MINUS
 from rushlight.tape import Variable, record, wrap
 
 exp, exp2, expm1, log, log2, log10, log1p, sqrt, rsqrt = map(
@@ -19,7 +20,20 @@ exp, exp2, expm1, log, log2, log10, log1p, sqrt, rsqrt = map(
 )
 sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh = map(
     unary,
-    (ops.sin, ops.cos, ops.tan, ops.asin, ops.acos, ops.atan, ops.sinh, ops.cosh, ops.tanh, ops.asinh, ops.acosh, ops.atanh),
+    (
+        ops.sin,
+        ops.cos,
+        ops.tan,
+        ops.asin,
+        ops.acos,
+        ops.atan,
+        ops.sinh,
+        ops.cosh,
+        ops.tanh,
+        ops.asinh,
+        ops.acosh,
+        ops.atanh,
+    ),
 )
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 erf, erfc, erfinv, lgamma, digamma, sigmoid, relu = map(
@@ -58,7 +72,7 @@ def refuse_bool_minus(x: Any, y: Any) -> None:
     """Raise PyTorch's error where a bool is an operand of a subtraction."""
     both = [a for a in (x, y) if isinstance(a, Variable) and a._data.dtype == np.bool_ or isinstance(a, bool)]
     if len(both) == 2:
-        raise RuntimeError(ops._MINUS)
+        raise RuntimeError(MINUS)
     if both:
         raise RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
@@ -154,9 +168,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
         return _finish(_floor_divide(input, other), out)
     if rounding_mode == "trunc":
         return _finish(_div_trunc(input, other), out)
-    raise RuntimeError(
-        f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
-    )
+    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
 subtract, multiply, divide, true_divide = sub, mul, div, div
@@ -166,7 +178,8 @@ def neg(input: Any, *, out: Any = None) -> Any:
     """-input."""
     if input._data.dtype.kind == "b":
         raise RuntimeError(
-            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a "
+            "mask, use the "
             "`~` or `logical_not()` operator instead."
         )
     return _neg(input, out=out)
@@ -191,18 +204,24 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent."""
     if isinstance(exponent, Variable):
         if isinstance(input, Variable):
-            return _finish(_pow(input, exponent) if not _has_negative_ints(exponent) else _reciprocal_powers(input, exponent), out)
+            return _finish(
+                _pow(input, exponent) if not _has_negative_ints(exponent) else _reciprocal_powers(input, exponent), out
+            )
         if isinstance(input, bool) and exponent._data.dtype.kind == "b":
             raise ops.pow.refused(dtypes.bool_)
         return _finish(record(ops.rpow_scalar, (_at_least(exponent, input),), {"base": input}), out)
     if isinstance(exponent, np.generic):
         exponent = exponent.item()
     if not isinstance(exponent, NUMBERS):
-        raise TypeError(f"pow(): argument 'exponent' (position 2) must be Tensor or Number, not {type(exponent).__name__}")
+        raise TypeError(
+            f"pow(): argument 'exponent' (position 2) must be Tensor or Number, not {type(exponent).__name__}"
+        )
     if input._data.dtype.kind in "biu" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if input._data.dtype.kind == "b" and isinstance(exponent, bool):
-        return _finish(record(ops.pow_scalar, (linear.cast(input, np.dtype(np.uint8)),), {"exponent": int(exponent)}).bool(), out)
+        return _finish(
+            record(ops.pow_scalar, (linear.cast(input, np.dtype(np.uint8)),), {"exponent": int(exponent)}).bool(), out
+        )
     return _finish(record(ops.pow_scalar, (_at_least(input, exponent),), {"exponent": exponent}), out)
 
 
@@ -276,7 +295,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         return tuple(map(wrap, np.stack(np.nonzero(np.atleast_1d(condition._data)))))
     if condition._data.dtype != np.bool_:
         if condition._data.dtype != np.uint8:
-            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {kernel_name(condition)}")
+            raise RuntimeError(
+                f"where expected condition to be a boolean tensor, but got a tensor with dtype {kernel_name(condition)}"
+            )
         condition = linear.cast(condition, np.dtype(np.bool_))
     x, y = operand(input, "where", 2), operand(other, "where", 3)
     if not isinstance(x, Variable) and not isinstance(y, Variable):
@@ -315,18 +336,23 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """input with `value` where the mask is true."""
     if mask._data.dtype != np.bool_:
-        shown = {"float32": "float", "float64": "double", "int64": "long int"}.get(mask._data.dtype.name, mask._data.dtype.name)
+        shown = {"float32": "float", "float64": "double", "int64": "long int"}.get(
+            mask._data.dtype.name, mask._data.dtype.name
+        )
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {shown}")
     if isinstance(value, Variable):
         if value._data.ndim:
             raise RuntimeError(
-                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._data.ndim} dimension(s)."
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value._data.ndim} dimension(s)."
             )
         if value._node is not None:
             return record(ops.where, (mask, linear.cast(value, input._data.dtype), input), {})
         value = value._data.item()
     if not isinstance(value, NUMBERS):
-        raise TypeError(f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__})")
+        raise TypeError(
+            f"masked_fill() received an invalid combination of arguments - got (Tensor, {type(value).__name__})"
+        )
     return record(ops.masked_fill, (input, mask), {"value": value})
 
 

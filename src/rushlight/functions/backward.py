@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends.sparse import SparseArray
 from rushlight.errors import GradientError, ShapeError, explain
 from rushlight.ops import linear
 from rushlight.tape import Variable, as_array, run_backward, sync, wrap
@@ -35,7 +36,8 @@ def _seed(t: Any, gradient: Any, create_graph: bool) -> tuple[Any, Any]:
             raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
         if gradient._data.shape != data.shape:
             raise ShapeError(
-                f"Mismatch in shape: grad_output[0] has a shape of torch.Size({list(gradient._data.shape)}) and output[0] "
+                f"Mismatch in shape: grad_output[0] has a shape of torch.Size({list(gradient._data.shape)}) and "
+                "output[0] "
                 f"has a shape of torch.Size({list(data.shape)})."
             )
         if create_graph:
@@ -136,15 +138,19 @@ def grad(
             )
         if g is None and materialize_grads:
             g = np.zeros(t._data.shape, t._data.dtype)
-        results.append(g if g is None or isinstance(g, Variable) else wrap(_fresh(as_array(g))))
+        results.append(g if g is None or isinstance(g, Variable) else _tensor_over(as_array(g)))
     return tuple(results)
 
 
-def _fresh(g: Any) -> Any:
-    return g.copy() if type(g) is np.ndarray and g.base is not None else g
+def _tensor_over(g: Any) -> Any:
+    if type(g) is SparseArray:
+        return SparseArray.tensor(g)
+    return wrap(g.copy() if type(g) is np.ndarray and g.base is not None else g)
 
 
-def _batched(outs: Sequence[Any], ins: Sequence[Any], given: Sequence[Any], create_graph: bool, allow_unused: Any) -> Any:
+def _batched(
+    outs: Sequence[Any], ins: Sequence[Any], given: Sequence[Any], create_graph: bool, allow_unused: Any
+) -> Any:
     count = len(given[0])
     rows = [
         grad(outs, ins, [None if g is None else g[i] for g in given], True, create_graph, True, allow_unused)

@@ -80,7 +80,9 @@ def _slope(x: Any, d: int, step: Any) -> Any:
     return movedim(stack([ends[0], *inner.unbind(0), ends[1]]), 0, d)
 
 
-def nanquantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
+def nanquantile(
+    input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Any:
     """`quantile` of the elements that are not NaN."""
     flat = reshape(input, -1) if dim is None else movedim(input, dim, -1)
     rows = reshape(flat, (-1, flat._data.shape[-1]))
@@ -125,5 +127,3 @@ def nonzero_static(input: Any, *, size: int, fill_value: int = -1) -> Any:
     out = np.full((size, input._data.ndim), fill_value, np.int64)
     out[: len(found)] = found
     return wrap(out)
-
-

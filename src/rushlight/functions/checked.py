@@ -14,11 +14,13 @@ from typing import Any
 from rushlight.tape import Variable
 
 OPERANDS = frozenset(
-    "input other mat1 mat2 vec vec1 vec2 batch1 batch2 tensor tensor1 tensor2 index mask condition tensors end".split()
+    "input other mat1 mat2 vec vec1 vec2 batch1 batch2 tensor tensor1 tensor2 index mask condition end".split()
 )
 NUMBERS_TOO = frozenset("other end tensor condition".split())
+NOTHING = object()
 MODULES = frozenset(
-    f"rushlight.functions.{name}" for name in "arithmetic combine diagonals indexing matrix reduce shape softmax".split()
+    f"rushlight.functions.{name}"
+    for name in "arithmetic combine diagonals indexing matrix reduce shape softmax".split()
 )
 
 
@@ -26,18 +28,18 @@ def refusal(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], culpri
     """The TypeError for the argument that is no tensor, None where all are; `culprit` is the object that failed."""
     code = getattr(function, "__wrapped__", function).__code__
     names = code.co_varnames[: code.co_argcount]
-    given = [*enumerate(zip(names, args, strict=False), 1), *((names.index(k) + 1, (k, v)) for k, v in kwargs.items() if k in names)]
+    given = [
+        *enumerate(zip(names, args, strict=False), 1),
+        *((names.index(k) + 1, (k, v)) for k, v in kwargs.items() if k in names),
+    ]
     for position, (name, value) in given:
         wrong = isinstance(value, (str, list, tuple, dict)) or (
             isinstance(value, (int, float)) and name not in NUMBERS_TOO and (position == 1 or name != "input")
         )
-        if name in OPERANDS - {"tensors"} and not isinstance(value, Variable) and (wrong or value is culprit):
+        if value is culprit or wrong and name in OPERANDS and not isinstance(value, Variable):
+            kind = type(value).__name__
             return TypeError(
-                f"{function.__name__}(): argument '{name}' (position {position}) must be Tensor, not {type(value).__name__}"
-            )
-        if value is culprit and culprit is not None:
-            return TypeError(
-                f"{function.__name__}(): argument '{name}' (position {position}) must be Tensor, not {type(value).__name__}"
+                f"{function.__name__}(): argument '{name}' (position {position}) must be Tensor, not {kind}"
             )
     return None
 
@@ -50,7 +52,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            culprit = error.obj if isinstance(error, AttributeError) and error.name == "_data" else None
+            culprit = error.obj if isinstance(error, AttributeError) and error.name == "_data" else NOTHING
             better = refusal(function, args, kwargs, culprit)
             if better is None:
                 raise

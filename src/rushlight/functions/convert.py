@@ -84,13 +84,15 @@ def _caster(wanted: dtype) -> Any:
     return convert
 
 
-to_float, to_double, to_half, to_bfloat16, to_int, to_long, to_short, to_char, to_byte, to_bool, to_cfloat, to_cdouble = map(
+to_float, to_double, to_half, to_bfloat16, to_int, to_long, to_short, to_char, to_byte, to_bool, *_complex = map(
     _caster,
     (
-        dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int32, dtypes.int64, dtypes.int16, dtypes.int8,
+        dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int32,
+        dtypes.int64, dtypes.int16, dtypes.int8,
         dtypes.uint8, dtypes.bool_, dtypes.complex64, dtypes.complex128,
     ),
 )  # fmt: skip
+to_cfloat, to_cdouble = _complex
 
 
 def cpu(input: Any, memory_format: Any = None) -> Any:

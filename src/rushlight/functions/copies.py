@@ -7,8 +7,8 @@ from typing import Any
 
 from rushlight.functions import shape as S
 from rushlight.functions.diagonals import diagonal
-from rushlight.functions.inplace import fill_, resize_
 from rushlight.functions.indexing import put_
+from rushlight.functions.inplace import fill_, resize_
 from rushlight.functions.shape import clone
 
 
@@ -25,14 +25,16 @@ def _copied(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 (
-    as_strided_copy, diagonal_copy, expand_copy, permute_copy, select_copy, split_copy, split_with_sizes_copy, squeeze_copy,
-    t_copy, transpose_copy, unbind_copy, unfold_copy, unsqueeze_copy, view_copy, view_as_real_copy, view_as_complex_copy,
-) = map(
-    _copied,
-    (
+    as_strided_copy, diagonal_copy, expand_copy, permute_copy, select_copy, split_copy,
+    split_with_sizes_copy, squeeze_copy,
+    t_copy, transpose_copy, unbind_copy, unfold_copy, unsqueeze_copy, view_copy, view_as_real_copy,
+    view_as_complex_copy,
+) = (
+    _copied(function)
+    for function in (
         S.as_strided, diagonal, S.expand, S.permute, S.select, S.split, S.split_with_sizes, S.squeeze, S.t, S.transpose,
         S.unbind, S.unfold, S.unsqueeze, S.view, S.view_as_real, S.view_as_complex,
-    ),
+    )
 )  # fmt: skip
 
 

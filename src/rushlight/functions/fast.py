@@ -10,9 +10,9 @@ import numpy as np
 from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
+from rushlight.spec import Spec
 from rushlight.tape import Node, Variable, bump, caller, check_castable, inference_error, node_class, record, sync, wrap
 from rushlight.tape import plain_tensor as tape_plain_tensor
-from rushlight.spec import Spec
 
 ndarray = np.ndarray
 asarray = np.asarray
@@ -32,9 +32,7 @@ def operand(x: Any, name: str, position: int = 1) -> Any:
     if isinstance(x, NUMBERS):
         return x + 0
     which = "input" if position == 1 else "other"
-    raise TypeError(
-        f"{name}(): argument '{which}' (position {position}) must be Tensor, not {type(x).__name__}"
-    )
+    raise TypeError(f"{name}(): argument '{which}' (position {position}) must be Tensor, not {type(x).__name__}")
 
 
 def needs_tensor(x: Any, name: str) -> Any:
@@ -121,7 +119,10 @@ def binary(op: Elementwise, slow: Callable[[Any, Any], Any] | None = None) -> Ca
     # (which operand, used by the gradient of which operand) of each kept value
     plan = tuple((key, op.slot_users[s]) for s, (_, key) in enumerate(op.saved_plan)) if fast else ()
 
-    product = plan == ((1, {0}), (0, {1}))  # each gradient wants the other operand, as in a product
+    product = plan == (
+        (1, frozenset({0})),
+        (0, frozenset({1})),
+    )  # each gradient wants the other operand, as in a product
 
     def general(input: Any, other: Any) -> Any:
         return record(op, (operand(input, op.name), operand(other, op.name, 2)), {**op.defaults})

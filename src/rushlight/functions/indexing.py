@@ -76,7 +76,8 @@ def _split_index(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tup
             raise IndexError("slice() cannot be applied to a 0-dim tensor.")
         if not ndim and any(isinstance(i, int) and not isinstance(i, bool) for i in items):
             raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert "
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ "
+                "to convert "
                 "a 0-dim tensor to a number"
             )
         raise explain(
@@ -159,7 +160,8 @@ def _check_array(array: Any, shape: tuple[int, ...], dim: int, number: int) -> N
             bad = next(j for j, n in enumerate(array.shape) if n != shape[dim + j])
             raise explain(
                 IndexError(
-                    f"The shape of the mask {list(array.shape)} at index {bad} does not match the shape of the indexed tensor "
+                    f"The shape of the mask {list(array.shape)} at index {bad} does not match the shape of the "
+                    "indexed tensor "
                     f"{list(shape)} at index {dim + bad}"
                 ),
                 expected=shape[dim : dim + array.ndim],
@@ -234,7 +236,9 @@ def setitem(input: Any, key: Any, value: Any) -> None:
         check_no_overlap(data)
         _write_plain(input, basic, advanced, value)
         return
-    view = one_view(_basic_op(basic), input, {"index": (*basic, ...)}) if _basic_op(basic) is not linear.alias else input
+    view = (
+        one_view(_basic_op(basic), input, {"index": (*basic, ...)}) if _basic_op(basic) is not linear.alias else input
+    )
     source = value if isinstance(value, Variable) else wrap(_value_array(value, data.dtype))
     if source._data.dtype != data.dtype:
         source = linear.cast(source, data.dtype)
@@ -247,7 +251,14 @@ def setitem(input: Any, key: Any, value: Any) -> None:
 
 
 LEGACY_NAMES = {**KERNEL_NAMES, "complex64": "ComplexFloat", "complex128": "ComplexDouble"}
-C_NAMES = {"float32": "float", "float64": "double", "int64": "int64_t", "int32": "int", "uint8": "uint8_t", "bool": "bool"}
+C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "int64_t",
+    "int32": "int",
+    "uint8": "uint8_t",
+    "bool": "bool",
+}
 
 
 def _no_history(input: Any, value: Any) -> bool:
@@ -321,7 +332,8 @@ def _check_fits(source: tuple[int, ...], shape: tuple[int, ...], basic: bool) ->
         linear.expanded_shape(source, shape)
     raise explain(
         ShapeError(
-            f"shape mismatch: value tensor of shape {list(source)} cannot be broadcast to indexing result of shape {list(shape)}"
+            f"shape mismatch: value tensor of shape {list(source)} cannot be broadcast to indexing result of "
+            f"shape {list(shape)}"
         ),
         expected=shape,
         received=source,
@@ -495,7 +507,9 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     if dim is None:
         return gather(input.reshape(-1), 0, indices.reshape(-1))
     d = _dim(input, dim)
-    shape = list(np.broadcast_shapes(*(tuple(1 if i == d else n for i, n in enumerate(x._data.shape)) for x in (input, indices))))
+    shape = list(
+        np.broadcast_shapes(*(tuple(1 if i == d else n for i, n in enumerate(x._data.shape)) for x in (input, indices)))
+    )
     wide = [*shape[:d], indices._data.shape[d], *shape[d + 1 :]]
     tall = [*shape[:d], input._data.shape[d], *shape[d + 1 :]]
     return gather(input.expand(tall), d, indices.expand(wide))

@@ -10,14 +10,23 @@ import numpy as np
 
 from rushlight.functions import arithmetic
 from rushlight.functions.fast import operand
+from rushlight.layout import contiguous_strides
 from rushlight.modes import ACTIVE, state
 from rushlight.ops import elementwise as ops
 from rushlight.ops import linear
 from rushlight.ops.kinds import OPS, Elementwise, result_dtype
 from rushlight.ops.linear import storage_array
 from rushlight.storage import UntypedStorage, address
-from rushlight.layout import contiguous_strides
-from rushlight.tape import Variable, apply_inplace, bump, check_castable, check_no_overlap, check_no_partial_overlap, check_writable, wrap
+from rushlight.tape import (
+    Variable,
+    apply_inplace,
+    bump,
+    check_castable,
+    check_no_overlap,
+    check_no_partial_overlap,
+    check_writable,
+    wrap,
+)
 
 ndarray = np.ndarray
 
@@ -59,7 +68,9 @@ def binary_(op: Elementwise) -> Callable[..., Any]:
         x = self._data
         if ufunc is not None and op.result != "bool" and x.dtype.kind in op.kinds and _is_plain(self, other):
             y = other._data if isinstance(other, Variable) else other
-            same = x.dtype is y.dtype if isinstance(other, Variable) else x.dtype.kind in "fc" and type(y) in (int, float)
+            same = (
+                x.dtype is y.dtype if isinstance(other, Variable) else x.dtype.kind in "fc" and type(y) in (int, float)
+            )
             fits = not isinstance(other, Variable) or y.shape == x.shape or y.ndim == 0
             if same and fits and 0 not in x.strides and x.dtype.kind in "fci":
                 if op.result != "float" or x.dtype.kind in "fc":
@@ -246,7 +257,9 @@ def unsqueeze_(self: Any, dim: int) -> Any:
 
 def _restride(self: Any, data: Any) -> Any:
     if self._node is not None:
-        raise NotImplementedError("changing the shape in place of a tensor that requires a gradient; use the out-of-place form")
+        raise NotImplementedError(
+            "changing the shape in place of a tensor that requires a gradient; use the out-of-place form"
+        )
     self._data = data
     bump(self)
     return self
@@ -291,7 +304,10 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
     sizes = (flat.size - storage_offset,) if size is None else tuple(size)
     steps = contiguous_strides(sizes) if stride is None else tuple(stride)
     if storage_offset + sum((n - 1) * s for n, s in zip(sizes, steps, strict=True)) >= flat.size > 0:
-        raise RuntimeError(f"setStorage: sizes {list(sizes)}, strides {list(steps)} are out of bounds for storage of size {flat.nbytes}")
+        raise RuntimeError(
+            f"setStorage: sizes {list(sizes)}, strides {list(steps)} are out of bounds for storage of size "
+            f"{flat.nbytes}"
+        )
     self._data = np.lib.stride_tricks.as_strided(flat[storage_offset:], sizes, tuple(s * flat.itemsize for s in steps))
     return self
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.errors import explain, ShapeError
+from rushlight.errors import ShapeError, explain
 from rushlight.functions.fast import store
 from rushlight.functions.shape import movedim, permute, reshape
 from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
-from rushlight.ops.kinds import OPS
 from rushlight.ops import matmul as ops
+from rushlight.ops.kinds import OPS
 from rushlight.tape import Variable, record, wrap
 
 FAST = frozenset((np.dtype(np.float32), np.dtype(np.float64)))

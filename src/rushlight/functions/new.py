@@ -11,12 +11,12 @@ from rushlight.dtypes import dtype
 from rushlight.functions import arithmetic, matrix
 from rushlight.functions.calculus import index_reduce
 from rushlight.functions.indexing import copy_
-from rushlight.functions.shape import as_strided, cast, ints
 from rushlight.functions.inplace import fill_, resize_
 from rushlight.functions.reduce import norm
+from rushlight.functions.shape import as_strided, cast, ints
 from rushlight.layout import wrap_dim
-from rushlight.ops.kinds import OPS, sum_to_shape
 from rushlight.ops import linear
+from rushlight.ops.kinds import OPS, sum_to_shape
 from rushlight.size import Size
 from rushlight.tape import Variable, apply_inplace, leaf_node, record, wrap
 
@@ -56,7 +56,8 @@ def new_empty(self: Any, *size: Any, dtype: dtype | None = None, device: Any = N
     return finished(np.empty(ints(size), _np(self, dtype)), requires_grad)
 
 
-def new_full(self: Any, size: Any, fill_value: Any, *, dtype: dtype | None = None, device: Any = None, layout: Any = None,
+def new_full(self: Any, size: Any, fill_value: Any, *, dtype: dtype | None = None, device: Any = None,
+             layout: Any = None,
              pin_memory: bool = False, requires_grad: bool = False) -> Any:  # fmt: skip
     """One number in a shape, with this tensor's dtype."""
     check_available(device)

@@ -26,7 +26,7 @@ from rushlight.tape import Variable, node_class, record, sync, variable, wrap
 
 def pair(name: str, fields: str = "values indices") -> Any:
     """The named tuple that a function of PyTorch's `return_types` returns."""
-    cls = namedtuple(name, fields)  # type: ignore[misc]  # noqa: PYI024
+    cls = namedtuple(name, fields)  # type: ignore[misc]
 
     def show(self: Any) -> str:
         parts = ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True))
@@ -270,7 +270,9 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
     """(smallest, greatest) along `dim`."""
     refuse_dtype("aminmax", input, dim)
     if dim is None and not input._data.size:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     return aminmax_type(
         amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim)
     )
@@ -362,7 +364,9 @@ def _median(input: Any, dim: int | None, keepdim: bool, skip_nan: bool) -> Any:
             return wrap(np.asarray(math.nan if flat._data.dtype.kind == "f" else 0, flat._data.dtype))
         return record(ops.median_dim, (flat,), {"dim": 0, "keepdim": False, "skip_nan": skip_nan})[0]
     return median_type(
-        *record(ops.median_dim, (input,), {"dim": not_empty("median", input, dim), "keepdim": keepdim, "skip_nan": skip_nan})
+        *record(
+            ops.median_dim, (input,), {"dim": not_empty("median", input, dim), "keepdim": keepdim, "skip_nan": skip_nan}
+        )
     )
 
 

@@ -16,8 +16,10 @@ BY_SENTENCE = {
     "min_dim": ("c", "min(): does not support {} input"),
 }
 BY_KERNEL = {
-    "max_all": ("c", "max_all"), "min_all": ("c", "min_all"), "amax": ("c", "max_values_cpu"), "amin": ("c", "min_values_cpu"),
-    "aminmax": ("c", "aminmax_cpu"), "median": ("bc", "median_cpu"), "median_dim": ("bc", "median_out"), "kthvalue": ("bc", "kthvalue_cpu"),
+    "max_all": ("c", "max_all"), "min_all": ("c", "min_all"), "amax": ("c", "max_values_cpu"),
+    "amin": ("c", "min_values_cpu"),
+    "aminmax": ("c", "aminmax_cpu"), "median": ("bc", "median_cpu"),
+    "median_dim": ("bc", "median_out"), "kthvalue": ("bc", "kthvalue_cpu"),
     "mode": ("c", "mode_cpu"), "cummax": ("c", "cummax_cpu"), "cummin": ("c", "cummin_cpu"), "unique": ("c", "unique"),
     "logcumsumexp": ("biu", "logcumsumexp_out_cpu"),
 }  # fmt: skip
@@ -32,7 +34,9 @@ def refuse_dtype(name: str, input: Any, dim: Any = None) -> None:
     if name in BY_SENTENCE and kind in BY_SENTENCE[name][0]:
         raise RuntimeError(BY_SENTENCE[name][1].format("bool" if kind == "b" else "complex"))
     if name in BY_KERNEL and kind in BY_KERNEL[name][0]:
-        raise NotImplementedError(f"\"{BY_KERNEL[name][1]}\" not implemented for '{KERNEL_NAMES[input._data.dtype.name]}'")
+        raise NotImplementedError(
+            f"\"{BY_KERNEL[name][1]}\" not implemented for '{KERNEL_NAMES[input._data.dtype.name]}'"
+        )
 
 
 def not_empty(name: str, input: Any, dim: int) -> int:

@@ -96,7 +96,8 @@ def _view_dtype(input: Any, wanted: dtype) -> Any:
     if x.dtype.itemsize < wanted.itemsize and x.shape[-1] * x.itemsize % wanted.itemsize:
         raise RuntimeError(
             f"self.size(-1) must be divisible by {wanted.itemsize // x.itemsize} to view "
-            f"{KERNEL_NAMES[x.dtype.name]} as {KERNEL_NAMES[wanted.name]} (different element sizes), but got {x.shape[-1]}"
+            f"{KERNEL_NAMES[x.dtype.name]} as {KERNEL_NAMES[wanted.name]} (different element sizes), but got "
+            f"{x.shape[-1]}"
         )
     return make_view(input, None, {}, x.view(wanted.np), None, None)
 
@@ -163,7 +164,8 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
         parts = infer_size(parts, shape[d])
     except ShapeError:
         raise ShapeError(
-            f"unflatten: Provided sizes {list(parts)} don't multiply up to the size of dim {d} ({shape[d]}) in the input tensor"
+            f"unflatten: Provided sizes {list(parts)} don't multiply up to the size of dim {d} ({shape[d]}) in "
+            "the input tensor"
         ) from None
     return view(input, (*shape[:d], *parts, *shape[d + 1 :]))
 
@@ -191,7 +193,8 @@ def reversed_dims(input: Any) -> Any:
     if n == 2:
         return one_view(linear.permute, input, {"dims": (1, 0)})
     warnings.warn(
-        "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an "
+        "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it "
+        "will throw an "
         "error in a future release. Consider `x.mT` to transpose batches of matrices or "
         "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of a tensor.",
         stacklevel=2,
@@ -309,8 +312,8 @@ def repeat(input: Any, *sizes: Any) -> Any:
     x = input
     lead = len(times) - input._data.ndim
     if min(times, default=0) < 0:
-        sizes = [a * b for a, b in zip(times, (1,) * lead + tuple(input._data.shape), strict=False)]
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(sizes)}: {sizes}")
+        result = [a * b for a, b in zip(times, (1,) * lead + tuple(input._data.shape), strict=False)]
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(result)}: {result}")
     if lead < 0:
         raise ShapeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     shape = (1,) * lead + tuple(input._data.shape)
@@ -323,7 +326,9 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(input, (1,) * (input._data.ndim - len(times)) + times)
 
 
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
     """Each element (or slice along `dim`) repeated in place; with one argument, positions repeated that often."""
     if repeats is None:
         return wrap(np.repeat(np.arange(input._data.size), input._data))
@@ -369,7 +374,9 @@ def select(input: Any, dim: int, index: Any) -> Any:
     d = wrap_dim(dim, input._data.ndim)
     n, i = input._data.shape[d], int(index)
     if not -n <= i < n:
-        raise IndexError(f"select(): index {i} out of range for tensor of size {list(input._data.shape)} at dimension {d}")
+        raise IndexError(
+            f"select(): index {i} out of range for tensor of size {list(input._data.shape)} at dimension {d}"
+        )
     return one_view(linear.getitem_select, input, {"index": (slice(None),) * d + (i, ...)})
 
 
@@ -619,7 +626,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     if any(s < 0 for s in strides):
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
+        raise RuntimeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+        )
     last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + 1 if 0 not in sizes else 0
     if last > root.nbytes // item:
         raise RuntimeError(
@@ -627,7 +636,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
             f"requiring a storage size of {last * item} are out of bounds for storage of size {root.nbytes}"
         )
     geometry = (tuple(x.shape), tuple(s // item for s in x.strides), here)
-    return one_view(linear.as_strided, input, {"geometry": geometry, "size": sizes, "stride": strides, "offset": offset})
+    return one_view(
+        linear.as_strided, input, {"geometry": geometry, "size": sizes, "stride": strides, "offset": offset}
+    )
 
 
 def is_contiguous(input: Any, memory_format: Any = None) -> bool:

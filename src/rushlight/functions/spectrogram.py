@@ -198,5 +198,3 @@ def _overlapped(frames: Any, weights: Any, n_fft: int, hop: int, center: bool, l
     signal = signal / envelope
     missing = 0 if length is None else length - signal.shape[1]
     return pad.constant_pad(signal, ((0, missing),), 0) if missing > 0 else signal
-
-

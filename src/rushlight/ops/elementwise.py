@@ -33,6 +33,7 @@ from rushlight.ops.logic import logical_xor as logical_xor
 from rushlight.ops.logic import lt as lt
 from rushlight.ops.logic import ne as ne
 from rushlight.ops.logic import signbit as signbit
+from rushlight.ops.refusals import ADDCDIV, MINUS
 from rushlight.spec import spec_of
 
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -42,8 +43,6 @@ LN10 = math.log(10.0)
 
 # Arithmetic
 
-_MINUS = "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
-
 
 @elementwise(grad=(lambda g: g, lambda g: g))
 def add(xp: Any, x: Array, y: Array) -> Array:
@@ -51,13 +50,13 @@ def add(xp: Any, x: Array, y: Array) -> Array:
     return x + y
 
 
-@elementwise(kinds="iufc", refusal=_MINUS, grad=(lambda g: g, lambda g: -g))
+@elementwise(kinds="iufc", refusal=MINUS, grad=(lambda g: g, lambda g: -g))
 def sub(xp: Any, x: Array, y: Array) -> Array:
     """x - y."""
     return x - y
 
 
-@elementwise(kinds="iufc", refusal=_MINUS, name="RsubBackward1", grad=(lambda g: -g, lambda g: g))
+@elementwise(kinds="iufc", refusal=MINUS, name="RsubBackward1", grad=(lambda g: -g, lambda g: g))
 def rsub(xp: Any, x: Array, y: Array) -> Array:
     """y - x."""
     return xp.subtract(y, x)
@@ -665,17 +664,9 @@ def addcmul(xp: Any, s: Array, x: Array, y: Array, value: float = 1.0) -> Array:
     return s + (x * y if value == 1 else x * y * value)
 
 
-_ADDCDIV = (
-    "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of "
-    "tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / "
-    "tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float inputs. The future "
-    "addcdiv behavior is just the latter implementation: (input + value * tensor1 / tensor2), for all dtypes."
-)
-
-
 @elementwise(
     kinds="fc",
-    refusal=_ADDCDIV,
+    refusal=ADDCDIV,
     grad=(
         lambda g: g,
         lambda g, y, value: g * value / conj_of(y),

@@ -111,8 +111,11 @@ def _sparse_rows(g: Any, weight_spec: Spec, index: Any, padding_idx: int) -> Any
     return SparseArray(rows, np.array(values), weight_spec.shape)
 
 
-@opaque(spec=lambda weight, index, padding_idx: _embedding_spec(weight, index), grad=(_sparse_rows, None),
-        name="EmbeddingBackward0")
+@opaque(
+    spec=lambda weight, index, padding_idx: _embedding_spec(weight, index),
+    grad=(_sparse_rows, None),
+    name="EmbeddingBackward0",
+)
 def embedding_with_sparse_gradient(xp: Any, weight: Array, index: Array, padding_idx: int = -1) -> Array:
     """`weight[index]`, whose gradient names only the rows in use."""
     check_rows(index, weight.shape[0])

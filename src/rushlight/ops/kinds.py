@@ -221,7 +221,8 @@ class Elementwise(Op):
     """
 
     def __init__(
-        self, body: Callable[..., Any], grad: Formulas = None, *, result: str = "promote", name: str = "", kinds: str = KINDS,
+        self, body: Callable[..., Any], grad: Formulas = None, *, result: str = "promote", name: str = "",
+        kinds: str = KINDS,
         refusal: str = "",
     ) -> None:  # fmt: skip
         super().__init__(body, grad, name=name)
@@ -476,8 +477,8 @@ _OPERATORS = {
 }  # fmt: skip
 for _dunder, _function in _OPERATORS.items():
     setattr(_Probe, f"__{_dunder}__", lambda a, b, f=_function: _Probe(f, (a, b)))
-setattr(_Probe, "__neg__", lambda a: _Probe("negative", (a,)))
-setattr(_Probe, "__invert__", lambda a: _Probe("invert", (a,)))
+_Probe.__neg__ = lambda a: _Probe("negative", (a,))
+_Probe.__invert__ = lambda a: _Probe("invert", (a,))
 
 
 def _single_ufunc(op: Elementwise) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from rushlight.backends import numpy as xp_numpy
 from rushlight.errors import ShapeError, explain
 from rushlight.layout import infer_size, view_strides, wrap_dim
-from rushlight.ops.kinds import OPS, Array, Arrays, composite, elementwise, opaque, reduction, sum_to_shape, view
+from rushlight.ops.kinds import Array, Arrays, composite, elementwise, opaque, reduction, sum_to_shape, view
 from rushlight.spec import Spec, spec_of
 
 Ints = tuple[int, ...]
@@ -83,7 +83,8 @@ def expanded_shape(old: Ints, new: Ints) -> Ints:
     if lead < 0:
         raise explain(
             ShapeError(
-                f"expand(torch.FloatTensor{{{list(old)}}}, size={list(new)}): the number of sizes provided ({len(new)}) "
+                f"expand(torch.FloatTensor{{{list(old)}}}, size={list(new)}): the number of sizes provided "
+                f"({len(new)}) "
                 f"must be greater or equal to the number of dimensions in the tensor ({len(old)})"
             ),
             received=new,
@@ -499,7 +500,8 @@ def take_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, off
 
 
 def strided_positions(geometry: Any, size: Ints, stride: Ints, offset: int) -> Any:
-    """Flat position in the base of each element of a strided view; `geometry` is the base's (shape, strides, offset)."""
+    """Flat position in the base of each element of a strided view; `geometry` is the base's (shape, strides, "
+    "offset)."""
     shape, base_stride, base_offset = geometry
     memory = _addresses(size, stride, offset)
     home = _addresses(shape, base_stride, base_offset).ravel()
@@ -517,7 +519,8 @@ def _addresses(size: Ints, stride: Ints, offset: int) -> Any:
 
 @view(grad=lambda g, geometry, size, stride, offset: place_strided(g, geometry, size, stride, offset))
 def as_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, offset: int) -> Array:
-    """A view of `x`'s storage with the given sizes, strides and offset (in elements); bounds are checked by the caller."""
+    """A view of `x`'s storage with the given sizes, strides and offset (in elements); bounds are checked by "
+    "the caller."""
     root = storage_array(x)
     item = x.itemsize
     buffer = np.ndarray((root.nbytes // item,), x.dtype, _raw_buffer(root))

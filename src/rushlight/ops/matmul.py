@@ -100,7 +100,9 @@ def mv(xp: Any, x: Array, y: Array) -> Array:
 def _dot_spec(x: Spec, y: Spec) -> Spec:
     if len(x.shape) != 1 or len(y.shape) != 1:
         raise ShapeError(f"1D tensors expected, but got {len(x.shape)}D and {len(y.shape)}D tensors")
-    check_same_dtype(x.dtype, y.dtype, "dot : expected both vectors to have same dtype, but found {} and {}", KERNEL_NAMES)
+    check_same_dtype(
+        x.dtype, y.dtype, "dot : expected both vectors to have same dtype, but found {} and {}", KERNEL_NAMES
+    )
     if x.dtype == np.bool_:
         raise NotImplementedError("\"dot\" not implemented for 'Bool'")
     if x.shape != y.shape:
@@ -323,7 +325,8 @@ def contract(equation: str, operands: list[Any]) -> Any:
     missing = [c for c in right if c not in a]
     if missing or len(set(right)) != len(right):
         raise RuntimeError(
-            f"einsum(): output subscript {(missing or list(right))[0]} does not appear in the equation for any input operand"
+            f"einsum(): output subscript {(missing or list(right))[0]} does not appear in the equation for any "
+            "input operand"
             if missing else f"einsum(): output subscript {right[0]} appears more than once in the output"
         )  # fmt: skip
     order = tuple(a.index(c) for c in right)
@@ -340,7 +343,8 @@ def _check_sizes(parts: list[tuple[Any, str]]) -> None:
             elif n not in (1, old):
                 raise explain(
                     ShapeError(
-                        f"einsum(): subscript {c} has size {n} for operand {k} which does not broadcast with previously "
+                        f"einsum(): subscript {c} has size {n} for operand {k} which does not broadcast with "
+                        "previously "
                         f"seen size {old}"
                     ),
                     received=f"dim {i} of operand {k}",

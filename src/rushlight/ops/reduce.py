@@ -85,7 +85,8 @@ def _empty_check(x: Any, dim: Any, name: str) -> None:
     if not x.size and count(x.shape, dim) == 0:
         if dim is None:
             raise RuntimeError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+                "reduction dim with the 'dim' argument."
             )
         d = dim if isinstance(dim, int) else dim[0]
         raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")

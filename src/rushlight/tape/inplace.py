@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.errors import InplaceError, ShapeError, explain
-from rushlight.modes import state
+from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Op, result_dtype
 from rushlight.tape.node import AccumulateGrad, CopySlices, Node, Port, hooks_of, short_name
 from rushlight.tape.record import _finish_saving, _unwrap, diagnosed, make_node, needs_grad, several_views_error, sync
@@ -24,7 +24,8 @@ def check_writable(t: Any) -> None:
         if not state.inference:
             raise InplaceError(
                 "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
-                "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+                "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more "
+                "details."
             )
         return
     if t._view is not None:
@@ -55,14 +56,18 @@ def check_view(t: Any) -> None:
             raise InplaceError(
                 f"Output 0 of {short_name(view._node)} is a view and is being modified inplace. This view was created "
                 "inside a custom Function (or because an input was returned as-is) and the autograd logic to handle "
-                "view+inplace would override the custom backward associated with the custom Function, leading to incorrect "
+                "view+inplace would override the custom backward associated with the custom Function, leading to "
+                "incorrect "
                 "gradients. This behavior is forbidden. You can fix this by cloning the output of the custom Function."
             )
         if view._view[1] is None:
             raise InplaceError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
-                "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
-                "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given "
+                "that this "
+                "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
+                "the view "
+                "and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+                "tracked) or both "
                 "outside (if you want the inplace to be tracked)."
             )
         if view._view[3] is not None:
@@ -102,6 +107,12 @@ def bump(t: Any) -> None:
 
 def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Run `op` and write its result into the first operand, with the history PyTorch would give it."""
+    if ACTIVE and state.profiler is not None:
+        return state.profiler.timed(f"aten::{op.name}_", _apply_inplace, (op, operands, params), operands)
+    return _apply_inplace(op, operands, params)
+
+
+def _apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     t = operands[0]
     check_writable(t)
     try:
@@ -127,7 +138,13 @@ def apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> 
         )
     check_castable(out.dtype, x.dtype)
     node = None
-    if state.grad and op.differentiable and not state.inference and needs_grad(op.flat(operands)) and x.dtype.kind in "fcV":
+    if (
+        state.grad
+        and op.differentiable
+        and not state.inference
+        and needs_grad(op.flat(operands))
+        and x.dtype.kind in "fcV"
+    ):
         if t._view is not None:
             check_view(t)
         kept = raw
@@ -189,7 +206,12 @@ def _mark_stale(t: Any) -> None:
 
 def check_no_overlap(x: Any) -> None:
     """Raise where two elements of `x` are the same memory."""
-    if type(x) is ndarray and 0 in x.strides and x.size and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True)):
+    if (
+        type(x) is ndarray
+        and 0 in x.strides
+        and x.size
+        and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True))
+    ):
         raise InplaceError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
@@ -204,7 +226,8 @@ def check_no_partial_overlap(x: Any, y: Any) -> None:
         return
     if is_dense(x) and is_dense(y) and np.may_share_memory(x, y):
         raise InplaceError(
-            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            "memory "
             "location. Please clone() the tensor before performing the operation."
         )
 
@@ -221,8 +244,8 @@ def is_dense(x: Any) -> bool:
 
 _ORDER = {"b": 0, "i": 1, "u": 1, "f": 2, "V": 2, "c": 3}
 _CAST_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half",
-    "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half",     "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
     "complex128": "ComplexDouble",
 }  # fmt: skip
 
@@ -244,5 +267,3 @@ def inplace(op: Op) -> Callable[..., Any]:
     method.__name__ = method.__qualname__ = op.name + "_"
     method.__doc__ = f"In-place form of `{op.name}`."
     return method
-
-

@@ -1,4 +1,4 @@
-"""Nodes: one recorded operation, the end of the walk at a leaf, one of several results, a base changed through a view."""
+"""Nodes: one recorded operation, the end of the walk at a leaf, one of several results, a base changed by a view."""
 
 from __future__ import annotations
 
@@ -369,7 +369,9 @@ class CopySlices(Node):
         self.chain = chain
         self.operand = operand
 
-    def _split(self, g: Any, copy: Callable[[Any], Any], pull: Callable[[Any], Sequence[Any]], write: Any) -> Sequence[Any]:
+    def _split(
+        self, g: Any, copy: Callable[[Any], Any], pull: Callable[[Any], Sequence[Any]], write: Any
+    ) -> Sequence[Any]:
         whole = copy(g)
         region = replay(whole, self.chain)
         grads = list(pull(copy(region)))
@@ -381,7 +383,9 @@ class CopySlices(Node):
         return self._split(g, lambda a: np.array(a, copy=True), self.fn.pull, _write_region)
 
     def pull_graph(self, g: Any) -> Sequence[Any]:
-        return self._split(g, lambda t: t.clone(), self.fn.pull_graph, lambda t, v: t.zero_() if v is None else t.copy_(v))
+        return self._split(
+            g, lambda t: t.clone(), self.fn.pull_graph, lambda t, v: t.zero_() if v is None else t.copy_(v)
+        )
 
     def name(self) -> str:
         """PyTorch's name of it."""
@@ -496,8 +500,10 @@ def changed_error(value: Any, name: str, version: list[Any], expected: int, kept
     """The error for `value`, a result of the op `name`, that was changed in place after version `expected`."""
     text = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{_type_name(value)} {list(getattr(value, 'shape', []))}]{f', which is output 0 of {name},' if name else ''} is at "
-        f"version {version[0]}; expected version {expected} instead. Hint: enable anomaly detection to find the operation "
+        f"[{_type_name(value)} "
+        f"{list(getattr(value, 'shape', []))}]{f', which is output 0 of {name},' if name else ''} is at "
+        f"version {version[0]}; expected version {expected} instead. Hint: enable anomaly detection to find the "
+        "operation "
         "that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
     return explain(
@@ -523,5 +529,3 @@ _TYPE_NAMES = {
 
 def _type_name(value: Any) -> str:
     return _TYPE_NAMES.get(str(getattr(value, "dtype", "")), "torch.FloatTensor")
-
-

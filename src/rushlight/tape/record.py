@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from rushlight.dtypes import NP_HALF
 from rushlight.errors import InplaceError, ShapeError, explain
 from rushlight.modes import ACTIVE, state
@@ -29,6 +27,8 @@ def sync(t: Any) -> None:
         parent, op, params, index, _ = v._view
         tracked = op is not None and (parent._node is not None or v._node is not None)
         if tracked and index is not None and v._node is not None:
+            if not state.grad:
+                return
             raise several_views_error(
                 f"Output {index} of {short_name(v._node)} is a view and its base or another view of its base has been "
                 "modified inplace."
@@ -41,7 +41,8 @@ def sync(t: Any) -> None:
 def several_views_error(what: str) -> RuntimeError:
     """The error for a view that is one of several results and was changed, or whose base was."""
     return InplaceError(
-        f"{what} This view is the output of a function that returns multiple views. Such functions do not allow the output "
+        f"{what} This view is the output of a function that returns multiple views. Such functions do not allow "
+        "the output "
         "views to be modified inplace. You should replace the inplace operation by an out-of-place one."
     )
 
@@ -66,7 +67,9 @@ def make_node(op: Op, operands: Sequence[Any], raw: Sequence[Any], params: dict[
     if isinstance(op, Elementwise):
         shape = out.shape
         if out.dtype in NP_HALF or any(e is not None and a.shape != shape for a, e in zip(raw, edges, strict=True)):
-            node.specs = tuple(Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True))
+            node.specs = tuple(
+                Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True)
+            )
     elif type(out) is not tuple and out.dtype in NP_HALF and op.variadic is None:
         node.specs = tuple(Spec(a.shape, a.dtype) if e is not None else None for a, e in zip(raw, edges, strict=True))
     if op.saved_plan:
@@ -141,6 +144,12 @@ def needs_grad(flat: Iterable[Any]) -> bool:
 
 def record(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Run `op` on tensors: the general path, which every specialised caller must equal."""
+    if ACTIVE and state.profiler is not None:
+        return state.profiler.timed(f"aten::{op.name}", _record, (op, operands, params), operands)
+    return _record(op, operands, params)
+
+
+def _record(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     if isinstance(op, Composite) and not op.declared:
         return op.body(*operands, **params)
     operands = op.prepare(operands, params)
@@ -167,7 +176,8 @@ def _finish_saving(node: Node, t: Any) -> None:
     """Point the kept result at its tensor's version, and pack kept values when hooks ask for it."""
     if node.op.keeps_out and node.versions:
         node.versions = tuple(
-            (s, t._counter, t._counter[0]) if node.op.saved_plan[s][0] == "out" else (s, v, n) for s, v, n in node.versions
+            (s, t._counter, t._counter[0]) if node.op.saved_plan[s][0] == "out" else (s, v, n)
+            for s, v, n in node.versions
         )
     if ACTIVE and state.saved_hooks and node.versions:
         pack_saved(node)
@@ -234,7 +244,9 @@ def diagnosed(op: Op, raw: tuple[Any, ...], params: dict[str, Any], error: Excep
     except (ShapeError, RuntimeError, IndexError, TypeError) as found:
         if not isinstance(found, NotImplementedError):
             return found
-    return explain(RuntimeError(f"{op.name}: {error}"), received=", ".join(str(list(getattr(a, "shape", []))) for a in raw))
+    return explain(
+        RuntimeError(f"{op.name}: {error}"), received=", ".join(str(list(getattr(a, "shape", []))) for a in raw)
+    )
 
 
 def _wrap_view(op: View, parent: Any, params: dict[str, Any], out: Any, recording: bool) -> Any:
@@ -247,14 +259,18 @@ def _wrap_view(op: View, parent: Any, params: dict[str, Any], out: Any, recordin
             make_view(parent, op, params, o, i, None if node is None else Port(node, i)) for i, o in enumerate(out)
         )
     out = as_array(out)
-    return make_view(parent, op, params, out, None, make_node(op, (parent,), (parent._data,), params, out) if recording else None)
-
-
-
+    return make_view(
+        parent, op, params, out, None, make_node(op, (parent,), (parent._data,), params, out) if recording else None
+    )
 
 
 def _wrap_several(
-    op: Op, operands: tuple[Any, ...], raw: tuple[Any, ...], params: dict[str, Any], out: tuple[Any, ...], recording: bool
+    op: Op,
+    operands: tuple[Any, ...],
+    raw: tuple[Any, ...],
+    params: dict[str, Any],
+    out: tuple[Any, ...],
+    recording: bool,
 ) -> tuple[Any, ...]:
     arrays = tuple(as_array(o) for o in out)
     results = tuple(wrap(o) for o in arrays)
@@ -267,5 +283,3 @@ def _wrap_several(
         if ACTIVE and state.saved_hooks and node.versions:
             pack_saved(node)
     return results
-
-

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from rushlight.modes import ACTIVE, state
-from rushlight.ops.kinds import Op
 
 ndarray = np.ndarray
 _new = object.__new__
@@ -79,5 +78,3 @@ def make_view(parent: Any, op: Any, params: dict[str, Any], out: Any, index: int
         op = None
     t._view = (parent, op, params, index, version[0])
     return t
-
-

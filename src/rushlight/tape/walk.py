@@ -114,7 +114,7 @@ class _Walk:
 
     def run(self, seeds: Sequence[tuple[Any, Any]]) -> None:
         grads, waiting, owned = self.grads, self.waiting, self.owned
-        plain = not (self.create_graph or self.targets or state.anomaly)
+        plain = not (self.create_graph or self.targets or state.anomaly or state.profiler)
         release = not self.retain
         for node, g in seeds:
             self.add(node, g.view() if type(g) is ndarray else g)
@@ -199,7 +199,7 @@ class _Walk:
         elif not needed:
             return ()
         else:
-            results = node.pull_graph(g) if self.create_graph else node.pull(g)
+            results = self._pulled(node, g)
         if state.anomaly and state.check_nan:
             check_anomaly(node, results)
         if hooks is not None and hooks.post:
@@ -211,6 +211,12 @@ class _Walk:
         if not self.retain:
             node.release()
         return results
+
+    def _pulled(self, node: Any, g: Any) -> Any:
+        pull = node.pull_graph if self.create_graph else node.pull
+        if state.profiler is not None:
+            return state.profiler.timed(f"autograd::engine::evaluate_function: {node.name()}", pull, (g,))
+        return pull(g)
 
     def _materialise(self, node: Any, slots: list[Any]) -> tuple[Any, ...]:
         filled = tuple(
@@ -247,7 +253,9 @@ class _Walk:
         if hooks.retain is not None and not several:
             t = hooks.retain()
             if t is not None:
-                kept = self._tensor(g) if self.create_graph else wrap(np.array(g, copy=True) if type(g) is ndarray else g)
+                kept = (
+                    self._tensor(g) if self.create_graph else wrap(np.array(g, copy=True) if type(g) is ndarray else g)
+                )
                 t._grad = kept if t.grad is None else t.grad + kept
         return g
 
@@ -266,7 +274,8 @@ def check_hook_result(given: Any, got: Any) -> None:
         raise TypeError(f"expected Variable, but hook returned '{type(got).__name__}'")
     if got._data.shape != given._data.shape:
         raise ShapeError(
-            f"hook '<hook>' has changed the size of value (original: {list(given._data.shape)}, got {list(got._data.shape)})"
+            f"hook '<hook>' has changed the size of value (original: {list(given._data.shape)}, got "
+            f"{list(got._data.shape)})"
         )
 
 

@@ -35,5 +35,3 @@ def place(where: Any) -> str:
         if start <= instruction < end and number is not None:
             line = number
     return f"{code.co_filename}:{line}"
-
-

@@ -53,11 +53,14 @@ def assert_close(
         raise AssertionError(text if msg is None else msg(text) if callable(msg) else msg)
 
 
-def _compare(a: Any, b: Any, tolerance: Any, equal_nan: bool, check_dtype: bool, check_stride: bool, path: str) -> str | None:
+def _compare(
+    a: Any, b: Any, tolerance: Any, equal_nan: bool, check_dtype: bool, check_stride: bool, path: str
+) -> str | None:
     rules = (tolerance, equal_nan, check_dtype, check_stride)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():
-            return f"The keys of the mappings do not match:\nMissing keys in the actual mapping: {sorted(b.keys() - a.keys())}"
+            missing = sorted(b.keys() - a.keys())
+            return f"The keys of the mappings do not match:\nMissing keys in the actual mapping: {missing}"
         pairs = [(f"[{k!r}]", a[k], b[k]) for k in a]
     elif _is_sequence(a) and _is_sequence(b):
         if len(a) != len(b):
@@ -94,7 +97,8 @@ def _compare_tensors(
         tolerance = max((TOLERANCES.get(t.dtype.name, (0.0, 0.0)) for t in (x, y)), key=sum)
         if scalars and "float32" in (x.dtype.name, y.dtype.name):
             tolerance = TOLERANCES["float64"]
-    return _report(x, y, *tolerance, equal_nan, scalars, item)
+    rtol, atol = tolerance
+    return _report(x, y, rtol, atol, equal_nan, scalars, item)
 
 
 def _report(x: Any, y: Any, rtol: float, atol: float, equal_nan: bool, scalars: bool, item: str) -> str | None:
@@ -127,7 +131,9 @@ def _report(x: Any, y: Any, rtol: float, atol: float, equal_nan: bool, scalars: 
     )
 
 
-def assert_allclose(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = True) -> None:
+def assert_allclose(
+    actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = True
+) -> None:
     """`assert_close` that does not compare dtypes (deprecated in PyTorch)."""
     assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False)
 

@@ -147,7 +147,8 @@ class _Frame:
         if len(found) != len(self.kept):
             raise CheckpointError(
                 "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
-                f"recomputation.\nNumber of tensors saved during forward: {len(self.kept)}\nNumber of tensors saved during "
+                f"recomputation.\nNumber of tensors saved during forward: {len(self.kept)}\nNumber of tensors "
+                "saved during "
                 f"recomputation: {len(found)}."
             )
         differing = [
@@ -157,7 +158,8 @@ class _Frame:
         ]
         if differing:
             raise CheckpointError(
-                "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during the "
+                "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than "
+                "during the "
                 "forward pass.\n" + "\n".join(differing)
             )
 
@@ -173,7 +175,8 @@ def checkpoint(
     function : callable
         Must do the same when it runs a second time with the same arguments and random state.
     use_reentrant : bool
-        False (recommended) works with `autograd.grad`, keyword arguments and nested structures; True only with `backward`.
+        False (recommended) works with `autograd.grad`, keyword arguments and nested structures; True only with
+        `backward`.
     preserve_rng_state : bool
         Let the second run draw the same random numbers. Defaults to True.
 
@@ -187,8 +190,10 @@ def checkpoint(
     if use_reentrant is None:
         warnings.warn(
             "torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, "
-            "calling checkpoint without use_reentrant will raise an exception. use_reentrant=False is recommended, but if "
-            "you need to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more "
+            "calling checkpoint without use_reentrant will raise an exception. use_reentrant=False is "
+            "recommended, but if "
+            "you need to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs "
+            "for more "
             "details on the differences between the two variants.",
             stacklevel=2,
         )

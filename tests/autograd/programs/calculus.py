@@ -67,7 +67,6 @@ def gradchecks(torch: Any) -> Any:
         check(lambda a: a * a, c),
         check2(lambda a, b: torch.tanh(a @ b), (x, w)),
         check(lambda a, n: a * n, (x, 3)),
-        check(torch.detach, x, raise_exception=False) if False else None,
         raised(lambda: check(lambda a: a, torch.ones(2)))[:2],
         check(lambda a: a.detach() * 2 + a, x, raise_exception=False),
         check2(lambda a: a.detach() ** 2 * a, x, raise_exception=False),
@@ -77,20 +76,23 @@ def gradchecks(torch: Any) -> Any:
 def node_names(torch: Any) -> Any:
     x = torch.ones(2, 2, requires_grad=True)
     results = [
-        x + 1, x - x, x * 2, x / 2, x**2, 2**x, -x, x @ x, x.mm(x), x[0], x[:, None], x[[0]], x.sum(), x.sum(0), x.mean(),
+        x + 1, x - x, x * 2, x / 2, x**2, 2**x, -x, x @ x, x.mm(x), x[0], x[:, None], x[[0]], x.sum(), x.sum(0),
+        x.mean(),
         x.mean(1), x.view(4), x.reshape(4), x.t(), x.permute(1, 0), x.transpose(0, 1), x.exp(), x.log(), x.sigmoid(),
         x.tanh(), x.relu(), x.abs(), x.max(), x.max(0)[0], x.clamp(0, 1), torch.cat([x, x]), torch.stack([x, x]),
         x.unsqueeze(0), x.squeeze(), x.expand(2, 2, 2), x.softmax(0), x.log_softmax(1), x.clone(), x.double(),
         x.select(0, 1), x.narrow(0, 0, 1), torch.where(x > 0, x, -x), x.prod(), x.std(), x.var(), x.norm(),
         x.unbind()[0], x.split(1)[0], x.cumsum(0), x.gather(0, torch.zeros(1, 2, dtype=torch.int64)), x.sqrt(), x.sin(),
-        x.masked_fill(x > 0, 0.0), torch.maximum(x, x * 2), x.flip(0), x.pow(x), x.repeat(2, 1), x.flatten(), x.diagonal(),
+        x.masked_fill(x > 0, 0.0), torch.maximum(x, x * 2), x.flip(0), x.pow(x), x.repeat(2, 1), x.flatten(),
+        x.diagonal(),
         x.T, x.square(), x.rsqrt(), x.floor(), x.erf(), x.logsumexp(0), x.triu(), x.index_select(0, torch.tensor([1])),
-        x.bmm(x) if False else x.unsqueeze(0).bmm(x.unsqueeze(0)), x.mv(torch.ones(2)), x[0].dot(x[1]), x.amax(), x.min(),
-        torch.nn.functional.linear(x, x), torch.nn.functional.linear(x, x, x[0]), torch.nn.functional.mse_loss(x, x * 2),
+        x.unsqueeze(0).bmm(x.unsqueeze(0)), x.mv(torch.ones(2)), x[0].dot(x[1]), x.amax(), x.min(),
+        torch.nn.functional.linear(x, x), torch.nn.functional.linear(x, x, x[0]),
+        torch.nn.functional.mse_loss(x, x * 2),
         torch.nn.functional.gelu(x), torch.nn.functional.cross_entropy(x, torch.tensor([0, 1])),
         torch.nn.functional.binary_cross_entropy(x.sigmoid(), torch.ones(2, 2)), torch.nn.functional.leaky_relu(x),
         torch.nn.functional.elu(x), torch.nn.functional.softplus(x), torch.nn.functional.silu(x), x.sort()[0],
-        x.topk(1)[0], torch.outer(x[0], x[1]), torch.addmm(x, x, x), x.view(4).view(2, 2), x.conj() if False else x.neg(),
+        x.topk(1)[0], torch.outer(x[0], x[1]), torch.addmm(x, x, x), x.view(4).view(2, 2),
     ]  # fmt: skip
     return [t.grad_fn.name() for t in results]
 
@@ -136,7 +138,7 @@ def graph_shape(torch: Any) -> Any:
 
 def repr_of_tensors_with_graph(torch: Any) -> Any:
     x = torch.ones(2, requires_grad=True)
-    y = (x * 2)
+    y = x * 2
     return [repr(x), repr(y), repr(y.sum()), repr(y.detach()), repr(y[0]), repr(y.unbind()[0])]
 
 
@@ -222,7 +224,9 @@ def saved_tensor_hooks_of_custom_functions(torch: Any) -> Any:
 
     seen: list[str] = []
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (seen.append("pack"), t)[1], lambda t: (seen.append("un"), t)[1]):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (seen.append("pack"), t)[1], lambda t: (seen.append("un"), t)[1]
+    ):
         y = Square.apply(x)
     y.sum().backward()
     return [seen, x.grad]

@@ -353,7 +353,7 @@ def saved_none_and_errors(torch: Any) -> Any:
 
         @staticmethod
         def backward(ctx: Any, g: Any) -> Any:
-            x, nothing = ctx.saved_tensors
+            _, nothing = ctx.saved_tensors
             seen.append(nothing is None)
             return g, None
 

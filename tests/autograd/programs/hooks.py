@@ -72,8 +72,8 @@ def hook_changes_gradient_in_place(torch: Any) -> Any:
     x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     a = x + y
     b = a * 1
-    b.register_hook(lambda g: g.mul_(3) and None if False else g.mul(3))
-    b.sum().backward()
+    b.register_hook(lambda g: g.mul_(3))
+    (b * torch.tensor([1.0, 2.0])).sum().backward()
     return [x.grad, y.grad]
 
 
@@ -144,7 +144,9 @@ def node_hooks(torch: Any) -> Any:
     y = x * x
     z = y.sum()
     z.grad_fn.register_prehook(lambda outs: seen.append(["pre", [o.clone() for o in outs]]))
-    y.grad_fn.register_hook(lambda ins, outs: seen.append(["post", [i.clone() for i in ins], [o.clone() for o in outs]]))
+    y.grad_fn.register_hook(
+        lambda ins, outs: seen.append(["post", [i.clone() for i in ins], [o.clone() for o in outs]])
+    )
     y.grad_fn.register_prehook(lambda outs: (outs[0] * 3,))
     h = z.grad_fn.register_hook(lambda ins, outs: (ins[0] * 5,))
     z.backward(retain_graph=True)

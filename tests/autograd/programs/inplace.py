@@ -131,7 +131,8 @@ def inplace_chain(torch: Any) -> Any:
 def inplace_forms_with_gradients(torch: Any) -> Any:
     found = []
     changes = [
-        lambda t: t.add_(2), lambda t: t.mul_(3), lambda t: t.div_(4), lambda t: t.sub_(1, alpha=2), lambda t: t.pow_(2),
+        lambda t: t.add_(2), lambda t: t.mul_(3), lambda t: t.div_(4), lambda t: t.sub_(1, alpha=2),
+        lambda t: t.pow_(2),
         lambda t: t.exp_(), lambda t: t.sqrt_(), lambda t: t.tanh_(), lambda t: t.sigmoid_(), lambda t: t.relu_(),
         lambda t: t.clamp_(0.5, 1.5), lambda t: t.neg_(), lambda t: t.zero_(), lambda t: t.fill_(2), lambda t: t.abs_(),
         lambda t: t.copy_(t.detach() * 2), lambda t: t.lerp_(torch.ones(3), 0.25), lambda t: t.masked_fill_(t > 1, 0.0),
@@ -152,7 +153,15 @@ def inplace_forms_with_gradients(torch: Any) -> Any:
 
 def setitem_gradients(torch: Any) -> Any:
     found = []
-    keys: list[Any] = [0, slice(1, 3), (slice(None), 1), (..., -1), (0, 1), (slice(None, None, 2),), torch.tensor([0, 2])]
+    keys: list[Any] = [
+        0,
+        slice(1, 3),
+        (slice(None), 1),
+        (..., -1),
+        (0, 1),
+        (slice(None, None, 2),),
+        torch.tensor([0, 2]),
+    ]
     keys += [[2, 0], torch.tensor([[True, False, True]] * 3), (torch.tensor([0, 1]), torch.tensor([2, 2])), None]
     for key in keys:
         x = torch.arange(9.0).reshape(3, 3).requires_grad_()
@@ -294,7 +303,7 @@ def unbound_views_without_gradient_may_be_changed(torch: Any) -> Any:
 def unbound_views_written_from_a_graph(torch: Any) -> Any:
     w = torch.ones(2, requires_grad=True)
     x = torch.zeros(2, 2)
-    a, b = x.unbind()
+    a = x.unbind()[0]
     return [raised(lambda: a.add_(w)), x.detach()]
 
 
@@ -383,7 +392,7 @@ def inplace_on_results_of_reshape(torch: Any) -> Any:
     y = x * 1
     flat = y.reshape(2, 2)
     flat.mul_(2)
-    copy = y.t() if False else y.view(2, 2).t().reshape(4)
+    copy = y.view(2, 2).t().reshape(4)
     copy.mul_(10)
     y.sum().backward()
     return [y, copy, x.grad]
@@ -403,7 +412,6 @@ def inplace_random_on_a_graph(torch: Any) -> Any:
     x = torch.ones(2, requires_grad=True)
     y = x * 2
     y.uniform_(0, 0)
-    y.requires_grad
     (y + x).sum().backward()
     return [y, x.grad]
 

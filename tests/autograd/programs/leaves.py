@@ -213,7 +213,13 @@ def clone_and_copies(torch: Any) -> Any:
 
 def numbers_and_conversions(torch: Any) -> Any:
     x = torch.ones(2, requires_grad=True)
-    return [raised(lambda: x.numpy()), x.detach().numpy().tolist(), x.tolist(), x.sum().item(), raised(lambda: float(x.sum()))]
+    return [
+        raised(lambda: x.numpy()),
+        x.detach().numpy().tolist(),
+        x.tolist(),
+        x.sum().item(),
+        raised(lambda: float(x.sum())),
+    ]
 
 
 def same_leaf_many_roots(torch: Any) -> Any:

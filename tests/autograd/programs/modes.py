@@ -57,7 +57,18 @@ def as_decorators(torch: Any) -> Any:
 
     with torch.no_grad():
         nested = on()
-    return [off(), bare(), on(), nested, set_off(2), inference(), Model().run(), enabled(), set_off.__name__, set_off.__doc__]
+    return [
+        off(),
+        bare(),
+        on(),
+        nested,
+        set_off(2),
+        inference(),
+        Model().run(),
+        enabled(),
+        set_off.__name__,
+        set_off.__doc__,
+    ]
 
 
 def generators(torch: Any) -> Any:

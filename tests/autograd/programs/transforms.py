@@ -14,7 +14,7 @@ def gradients(torch: Any) -> Any:
         f.grad(loss)(x, y),
         f.grad(loss, argnums=1)(x, y),
         f.grad(loss, argnums=(0, 1))(x, y),
-        f.grad(loss, argnums=-1)(x, b=y) if False else None,
+        f.grad(loss, argnums=-1)(x, y),
         f.grad_and_value(loss)(x, y),
         f.grad(lambda a: ((a**2).sum(), a + 1), has_aux=True)(x),
         f.grad(lambda t: (t["w"] * t["b"][0]).sum() + t["b"][1].prod())(tree),
@@ -60,7 +60,10 @@ def products(torch: Any) -> Any:
     found = [value, pull((v, torch.tensor(1.0))), pull((v * 2, torch.tensor(0.0)))]
     found += [f.jvp(torch.exp, (x,), (v,)), f.jvp(lambda a, b: {"p": a * b, "s": a.sum()}, (x, y), (v, v))]
     found += [f.vjp(lambda a: (a * 2, a), x, has_aux=True)[0], f.jvp(lambda a: (a * 2, a), (x,), (v,), has_aux=True)]
-    found += [f.jvp(f.grad(lambda a: (a**3).sum()), (x,), (v,)), f.grad(lambda a: f.jvp(torch.sin, (a,), (v,))[1].sum())(x)]
+    found += [
+        f.jvp(f.grad(lambda a: (a**3).sum()), (x,), (v,)),
+        f.grad(lambda a: f.jvp(torch.sin, (a,), (v,))[1].sum())(x),
+    ]
     value, push = f.linearize(lambda a: a**2, x)
     return [*found, value, push(v), raised(lambda: f.jvp(torch.sin, (x,), (torch.ones(3),)))[:2]]
 

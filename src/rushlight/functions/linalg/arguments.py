@@ -53,6 +53,4 @@ def takes_out(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-
-
 __all__ = ["constant", "legacy_name", "pair", "spec", "takes_out", "tensor_argument"]

@@ -203,5 +203,3 @@ def check_reflections(shape: tuple[int, ...], tau: tuple[int, ...]) -> None:
         raise RuntimeError(
             f"{what}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau[:-1])}"
         )
-
-

@@ -90,9 +90,7 @@ def cholesky_inverse(input: Any, upper: bool = False) -> Any:
 
 
 @takes_out
-def triangular_solve(
-    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
-) -> Any:
+def triangular_solve(b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
     """`linalg.solve_triangular` with the operands exchanged, and a copy of A."""
     coefficient = decomp.mT(A) if transpose else A
     solution = solving.solve_triangular(coefficient, b, upper=upper != transpose, unitriangular=unitriangular)

@@ -102,9 +102,7 @@ def _cheapest_splits(sizes: list[int]) -> list[list[int]]:
     for length in range(2, n + 1):
         for i in range(n - length + 1):
             j = i + length - 1
-            options = [
-                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
-            ]
+            options = [(cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)]
             cost[i][j], split[i][j] = min(options)
     return split
 
@@ -193,5 +191,3 @@ def vander(x: Any, *, N: int | None = None) -> Any:
 def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """A diagonal of each matrix, as a view."""
     return diagonals.diagonal(A, offset, dim1, dim2)
-
-

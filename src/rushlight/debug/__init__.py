@@ -1,0 +1,1 @@
+"""Looking into programs: drawings of graphs."""
