@@ -14,8 +14,8 @@ from rushlight.creation import arange
 from rushlight.dtypes import dtype as dtype_class
 from rushlight.dtypes import from_np, get_default_dtype
 from rushlight.errors import explain
-from rushlight.functions.fast import store
 from rushlight.functions.diagonals import roll
+from rushlight.functions.fast import store
 from rushlight.functions.shape import cast
 from rushlight.layout import wrap_dim
 from rushlight.ops import fft as ops
@@ -253,9 +253,7 @@ def ihfftn(input: Any, s: Any = None, dim: Any = None, norm: str | None = None, 
 
 
 def _two_dims(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def transform(
-        input: Any, s: Any = None, dim: Any = (-2, -1), norm: str | None = None, *, out: Any = None
-    ) -> Any:
+    def transform(input: Any, s: Any = None, dim: Any = (-2, -1), norm: str | None = None, *, out: Any = None) -> Any:
         return function(input, s, dim, norm, out=out)
 
     transform.__name__ = transform.__qualname__ = name

@@ -69,6 +69,7 @@ def _range_basis(A: Any, q: int, niter: int, M: Any) -> Any:
 
     N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", 2009, algorithm 4.4.
     """
+
     def product(x: Any, turned: bool) -> Any:
         y = decomp.mH(A) @ x if turned else A @ x
         return y if M is None else y - (decomp.mH(M) @ x if turned else M @ x)

@@ -333,7 +333,8 @@ class Tensor(Methods, Variable):
         if node is not None and type(node) is not AccumulateGrad:
             if not wanted:
                 raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed "
+                    "variable in a "
                     "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
                 )
             return
@@ -382,9 +383,12 @@ class Tensor(Methods, Variable):
             )
         if new._data.dtype != self._data.dtype:
             raise RuntimeError(
-                f"attempting to assign a gradient with dtype '{KERNEL_NAMES[new.dtype.name].lower()}' to a tensor with "
-                f"grad_dtype '{KERNEL_NAMES[self.dtype.name]}'. The gradient must match the tensor's grad_dtype (defaults to "
-                "the tensor's dtype). You can set the tensor's grad_dtype attribute with a specific dtype, or None to allow "
+                f"attempting to assign a gradient with dtype '{KERNEL_NAMES[new._data.dtype.name].lower()}' to a "
+                "tensor with "
+                f"grad_dtype '{KERNEL_NAMES[self.dtype.name]}'. The gradient must match the tensor's grad_dtype "
+                "(defaults to "
+                "the tensor's dtype). You can set the tensor's grad_dtype attribute with a specific dtype, or "
+                "None to allow "
                 "any dtype. Set grad_dtype with caution. Diverging the dtypes of a tensor and its gradient may break "
                 "downstream systems that assume they match."
             )
@@ -533,8 +537,10 @@ class Tensor(Methods, Variable):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if not self.is_leaf:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
-                "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, "
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
+                "moment.  "
+                "If you were attempting to deepcopy a module, this may be because of a "
+                "torch.nn.utils.weight_norm usage, "
                 "see https://github.com/pytorch/pytorch/pull/103001"
             )
         if id(self) in memo:

@@ -238,7 +238,12 @@ case(
     s(SHAPE, index=(slice(None, None, 2), slice(1, 4, 2))),
 )
 case("getitem_unsqueeze", lambda torch, x, index: x[index], s(SHAPE, index=(None, ...)))
-case("getitem_mixed", lambda torch, x, index: x[index], s(SHAPE, index=(1, None, ...)), s(SHAPE, index=(slice(0, 2), None, 3)))
+case(
+    "getitem_mixed",
+    lambda torch, x, index: x[index],
+    s(SHAPE, index=(1, None, ...)),
+    s(SHAPE, index=(slice(0, 2), None, 3)),
+)
 case("alias", lambda torch, x: x[...], s(SHAPE))
 case("unbind", lambda torch, x, dim: x.unbind(dim), s(SHAPE, dim=1))
 case("split", lambda torch, x, sizes, dim: x.split(list(sizes), dim), s((2, 5), sizes=(2, 3), dim=1))

@@ -9,6 +9,7 @@ References
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ import numpy as np
 from rushlight.backends.special import digamma
 
 MOST_TERMS = 20_000
-NODES, WEIGHTS = np.polynomial.laguerre.laggauss(60)
+
+
+@cache
+def _quadrature() -> tuple[Any, Any]:
+    """Nodes and weights for integrals over e ** -u; made on first use, since they take milliseconds."""
+    return np.polynomial.laguerre.laggauss(60)
 
 
 def standard_gamma_grad(shape: Any, x: Any) -> Any:
@@ -57,9 +63,9 @@ def _gamma_by_series(a: Any, x: Any) -> Any:
 
 def _gamma_by_quadrature(a: Any, x: Any) -> Any:
     """The same from the upper tail: the integral over u of (1 + u/x)**(a-1) (log(x + u) - digamma(a)) e**-u."""
-    u, x, a = NODES, x[:, None], a[:, None]
+    (u, weights), x, a = _quadrature(), x[:, None], a[:, None]
     inside = np.exp((a - 1) * np.log1p(u / x)) * (np.log(x + u) - digamma(a))
-    return inside @ WEIGHTS
+    return inside @ weights
 
 
 def _beta_series(x: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:

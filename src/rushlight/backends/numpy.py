@@ -82,7 +82,8 @@ def astype(x: Any, dtype: Any) -> Any:
 def expand(x: Any, shape: tuple[int, ...]) -> Any:
     """`x` broadcast to `shape` by strides of 0, sharing memory."""
     lead = len(shape) - x.ndim
-    strides = (0,) * lead + tuple(0 if n == 1 != m else s for n, m, s in zip(x.shape, shape[lead:], x.strides, strict=True))
+    kept = zip(x.shape, shape[lead:], x.strides, strict=True)
+    strides = (0,) * lead + tuple(0 if n == 1 != m else s for n, m, s in kept)
     if x.flags.c_contiguous and x.size:
         return np.ndarray(shape, x.dtype, x, 0, strides)
     return np.lib.stride_tricks.as_strided(x, shape, strides)

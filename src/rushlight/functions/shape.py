@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -440,7 +441,7 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[An
         size, extra = divmod(n, at)
         return split(input, [size + 1] * extra + [size] * (at - extra), d)
     edges = [0, *(min(max(k + n if k < 0 else k, 0), n) for k in at), n]
-    return tuple(narrow(input, d, a, max(b - a, 0)) for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(narrow(input, d, a, max(b - a, 0)) for a, b in pairwise(edges))
 
 
 def hsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:

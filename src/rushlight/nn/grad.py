@@ -21,7 +21,7 @@ def _input_gradient(
 ) -> Tensor:
     with enable_grad():
         x = zeros(tuple(size), dtype=weight.dtype, device=weight.device).requires_grad_()
-        (out,) = grad(convolution(x, weight, None, *options), x, grad_output)
+        out: Tensor = grad(convolution(x, weight, None, *options), x, grad_output)[0]
     return out
 
 
@@ -30,7 +30,7 @@ def _weight_gradient(
 ) -> Tensor:
     with enable_grad():
         weight = zeros(tuple(size), dtype=input.dtype, device=input.device).requires_grad_()
-        (out,) = grad(convolution(input, weight, None, *options), weight, grad_output)
+        out: Tensor = grad(convolution(input, weight, None, *options), weight, grad_output)[0]
     return out
 
 

@@ -477,8 +477,8 @@ _OPERATORS = {
 }  # fmt: skip
 for _dunder, _function in _OPERATORS.items():
     setattr(_Probe, f"__{_dunder}__", lambda a, b, f=_function: _Probe(f, (a, b)))
-_Probe.__neg__ = lambda a: _Probe("negative", (a,))
-_Probe.__invert__ = lambda a: _Probe("invert", (a,))
+for _dunder, _function in {"neg": "negative", "invert": "invert"}.items():
+    setattr(_Probe, f"__{_dunder}__", lambda a, f=_function: _Probe(f, (a,)))
 
 
 def _single_ufunc(op: Elementwise) -> Any:

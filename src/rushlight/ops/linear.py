@@ -193,13 +193,13 @@ def unsqueeze(xp: Any, x: Array, dim: int = 0) -> Array:
 @view(grad=lambda g, x_spec: reshape(g, x_spec.shape))
 def squeeze(xp: Any, x: Array) -> Array:
     """All dims of size 1 removed."""
-    return x[tuple(0 if n == 1 else slice(None) for n in x.shape) + (...,)]
+    return x[(*(0 if n == 1 else slice(None) for n in x.shape), ...)]
 
 
 @view(name="SqueezeBackward1", grad=lambda g, x_spec: reshape(g, x_spec.shape))
 def squeeze_dim(xp: Any, x: Array, dim: Ints = ()) -> Array:
     """Those of the dims `dim` that have size 1 removed."""
-    return x[tuple(0 if n == 1 and i in dim else slice(None) for i, n in enumerate(x.shape)) + (...,)]
+    return x[(*(0 if n == 1 and i in dim else slice(None) for i, n in enumerate(x.shape)), ...)]
 
 
 def _placed_spec(x: Spec, shape: Ints, index: Index) -> Spec:
