@@ -285,6 +285,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "rushlight.ops.special": "ops/test_special.py",
     "rushlight.ops.fft": "ops/test_fft.py",
     "rushlight.ops.random": "random",
+    "rushlight.ops.pathwise": "distributions",
     "rushlight.ops.dropout": "nn/test_dense_modules.py",
     "rushlight.ops.attention": "nn/test_dense_attention.py",
     "rushlight.ops.rnn": "nn/test_dense_rnn.py",

@@ -464,6 +464,12 @@ class _Probe:
     def __init__(self, function: str = "", args: tuple[Any, ...] = ()) -> None:
         self.function, self.args = function, args
 
+    def __neg__(self) -> _Probe:
+        return _Probe("negative", (self,))
+
+    def __invert__(self) -> _Probe:
+        return _Probe("invert", (self,))
+
 
 class _ProbeNamespace:
     def __getattr__(self, function: str) -> Callable[..., _Probe]:
@@ -477,8 +483,6 @@ _OPERATORS = {
 }  # fmt: skip
 for _dunder, _function in _OPERATORS.items():
     setattr(_Probe, f"__{_dunder}__", lambda a, b, f=_function: _Probe(f, (a, b)))
-for _dunder, _function in {"neg": "negative", "invert": "invert"}.items():
-    setattr(_Probe, f"__{_dunder}__", lambda a, f=_function: _Probe(f, (a,)))
 
 
 def _single_ufunc(op: Elementwise) -> Any:
