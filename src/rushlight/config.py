@@ -32,15 +32,8 @@ VARIABLES = {
     v.name: v
     for v in (
         Variable("JIT", _flag, True, "0: never use llvmlite; every op runs interpreted on NumPy"),
-        Variable("COMPILE", _flag, True, "0: functions given to rushlight.compile run eagerly"),
-        Variable("DEBUG", str, "", "topics to print, separated by commas: trace,fuse,code,time,memory"),
-        Variable("CHECK", int, 0, "1: verify graphs after each pass; 2: also compare every kernel with eager"),
-        Variable("DUMP", str, "", "folder that receives every stage of a compilation as numbered files"),
-        Variable("CACHE", str, "", "folder of the cache of compiled code"),
-        Variable("DEVICE", str, "cpu", "device of new tensors"),
         Variable("SEED", _count, None, "seed of the default generator at start"),
         Variable("THREADS", _count, None, "number of threads"),
-        Variable("TRACEBACK", str, "short", "'full': show the package's own frames in tracebacks"),
     )
 }
 PREFIX = "RUSHLIGHT_"

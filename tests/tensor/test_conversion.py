@@ -21,7 +21,7 @@ f"{torch.tensor(3.14159):.2f}", f"{torch.tensor(7):5d}", f"{torch.tensor(2.5)}",
 f"{torch.tensor([1.0, 2.0]):.2f}"
 f"{torch.tensor(3, dtype=torch.int32)!r} {torch.tensor(1.5, requires_grad=True)}"
 round(torch.tensor(2.567), 1), abs(torch.tensor(-2)), -torch.tensor(1), +torch.tensor(1), divmod(torch.tensor(7), 2), pow(torch.tensor(2), 3), math.floor(torch.tensor(2.5)), math.sqrt(torch.tensor(4.0))
-hash(torch.tensor(1)) == hash(torch.tensor(1)), len({torch.tensor(1), torch.tensor(1)})
+a = torch.tensor(1); b = torch.tensor(1); (hash(a) == hash(b), len({a, b}))
 torch.tensor(1) in [torch.tensor(1)], torch.tensor([1, 2]).tolist() == [1, 2]
 torch.tensor([1, 2]) in [torch.tensor([1, 2])]
 if_ = 1 if torch.tensor([1, 2]) else 2

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from rushlight import dtypes
-from rushlight.device import CPU, check_available, device
+from rushlight.device import check_available, device
 from rushlight.dtypes import dtype
 from rushlight.errors import explain
-from rushlight.functions.shape import cast, contiguous, copy
+from rushlight.functions.shape import cast, contiguous
 from rushlight.ops import linear
 from rushlight.tape import Variable, record
 
@@ -197,6 +197,3 @@ def length(input: Any) -> int:
     if not input._data.ndim:
         raise TypeError("len() of a 0-d tensor")
     return int(input._data.shape[0])
-
-
-__all__ = ["CPU", "copy"]

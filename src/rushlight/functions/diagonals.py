@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.errors import ShapeError
-from rushlight.functions.shape import _own, clone, copy, ints, one_view, reshape, transpose
+from rushlight.functions.shape import clone, copy, ints, one_view, reshape, transpose, without_base
 from rushlight.layout import wrap_dim, wrap_dims
 from rushlight.ops import linear
 from rushlight.tape import record
@@ -48,7 +48,7 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     turns = k % 4
     if turns in (0, 2):
         return flip(input, (a, b)) if turns else clone(input)
-    return _own(transpose(flip(input, (b,) if turns == 1 else (a,)), a, b))
+    return without_base(transpose(flip(input, (b,) if turns == 1 else (a,)), a, b))
 
 
 def tril(input: Any, diagonal: int = 0) -> Any:

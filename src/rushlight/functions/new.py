@@ -11,7 +11,7 @@ from rushlight.dtypes import dtype
 from rushlight.functions import arithmetic, matrix
 from rushlight.functions.calculus import index_reduce
 from rushlight.functions.indexing import copy_
-from rushlight.functions.inplace import fill_, resize_
+from rushlight.functions.inplace import resize_
 from rushlight.functions.reduce import norm
 from rushlight.functions.shape import as_strided, cast, ints
 from rushlight.layout import wrap_dim
@@ -197,6 +197,3 @@ def map_(self: Any, tensor: Any, function: Any) -> Any:
     values = [function(a, b) for a, b in pairs]
     self._data[...] = np.asarray(values, self._data.dtype).reshape(self._data.shape)
     return self
-
-
-__all__ = ["fill_"]

@@ -121,11 +121,11 @@ def reshape(input: Any, *shape: Any) -> Any:
         sizes = infer_size(sizes, data.size)
         if view_strides(data.shape, tuple(s // item for s in data.strides), sizes) is not None:
             return one_view(linear.view_as, input, {"shape": sizes})
-        return _own(record(linear.unsafe_view, (linear.copy(input),), {"shape": sizes}))
+        return without_base(record(linear.unsafe_view, (linear.copy(input),), {"shape": sizes}))
     return linear.reshape(input, sizes)
 
 
-def _own(t: Any) -> Any:
+def without_base(t: Any) -> Any:
     """`t`, a view of a copy that nobody else has, as a tensor that is no view."""
     t._view = None
     return t
