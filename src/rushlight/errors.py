@@ -58,10 +58,6 @@ class BoundsError(RuntimeError, IndexError):
     """A position outside a tensor, in an operand that holds positions."""
 
 
-class TraceError(RuntimeError):
-    """Something that a traced function cannot do."""
-
-
 def user_line() -> str | None:
     """`file:line` of the innermost frame outside this package, with its source text left to the traceback."""
     frame = sys._getframe(1)

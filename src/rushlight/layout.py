@@ -1,24 +1,13 @@
-"""`Layout`: where the elements of a view lie in its storage; the pure algebra behind view ops.
+"""Shapes and strides: the pure algebra behind view ops and broadcasting.
 
 Broadcasting and stride rules follow PyTorch's documentation of `Tensor.view` and of broadcasting semantics.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rushlight.errors import ShapeError, explain
 
 Ints = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Element (i, j, ...) of a view lies at `offset + i*strides[0] + j*strides[1] + ...`, counted in elements."""
-
-    shape: Ints
-    strides: Ints
-    offset: int = 0
 
 
 def contiguous_strides(shape: Ints) -> Ints:

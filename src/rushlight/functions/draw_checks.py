@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 
 from rushlight import generator as draws
-from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, dtype, finfo, from_np
+from rushlight.dtypes import KERNEL_NAMES, NP_COMPLEX, NP_FLOATING, dtype, finfo, from_np
 from rushlight.errors import ShapeError, explain
 from rushlight.functions.shape import expand
 from rushlight.generator import Generator, default_generator
 
 ndarray = np.ndarray
 _INT64_LOWEST, _INT64_LARGEST = -(2**63), 2**63 - 1
-# PyTorch's names of element types: in messages about missing kernels, and as the C++ compiler writes them
-KERNEL_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64", "float16": "Half", "bfloat16": "BFloat16",
-    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-}  # fmt: skip
+# PyTorch's names of element types as the C++ compiler writes them
 CPP_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
     "int64": "long int", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long",

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from rushlight import generator as draws
-from rushlight.dtypes import NP_COMPLEX, NP_FLOATING
+from rushlight.dtypes import KERNEL_NAMES, NP_COMPLEX, NP_FLOATING
 from rushlight.errors import explain
 from rushlight.functions.draw_checks import (
     CPP_NAMES,
-    KERNEL_NAMES,
     broadcast_sizes,
     check_multinomial,
     check_weights,

@@ -15,18 +15,13 @@ import numpy as np
 from rushlight.backends import numpy_conv
 from rushlight.backends.numpy_conv import Geometry
 from rushlight.backends.precision import narrow, widen
-from rushlight.dtypes import from_np
+from rushlight.dtypes import KERNEL_NAMES, from_np
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.ops.kinds import Array, opaque
 from rushlight.ops.linear import conj_of, sum
 from rushlight.spec import Spec, spec_of
 
 Ints = tuple[int, ...]
-SCALAR_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-    "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-}  # fmt: skip
 
 # Convolutions of at most so many products run in float64 and round once: it costs them nothing, and what small examples
 # print is then the rounding of the exact value, as PyTorch's mostly is.
@@ -52,7 +47,7 @@ def transposed_size(
 def scalar_name(dtype: Any) -> str:
     """The name that PyTorch's messages use for a dtype, such as `Float`."""
     name = from_np(dtype).name
-    return SCALAR_NAMES.get(name, name)
+    return KERNEL_NAMES.get(name, name)
 
 
 def _check_dtypes(x: Spec, weight: Spec, bias: Spec | None) -> None:

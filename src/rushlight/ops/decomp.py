@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import linalg as kernels
-from rushlight.dtypes import from_np
+from rushlight.dtypes import KERNEL_NAMES, from_np
 from rushlight.errors import explain
 from rushlight.layout import broadcast_shapes
 from rushlight.ops.kinds import Array, opaque, sum_to_shape
@@ -41,17 +41,11 @@ class LinAlgError(RuntimeError):
 
 LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"
 
-_LEGACY = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
-    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}  # fmt: skip
-
 
 def type_name(spec: Spec) -> str:
     """PyTorch's name of a dtype in messages, such as `Float`."""
     name = from_np(spec.dtype).name
-    return _LEGACY.get(name, name)
+    return KERNEL_NAMES.get(name, name)
 
 
 def check_matrix(spec: Spec, what: str, letter: str = "A") -> None:

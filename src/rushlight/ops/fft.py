@@ -12,7 +12,7 @@ import numpy as np
 
 from rushlight.ops.elementwise import mul
 from rushlight.ops.kinds import Array, opaque
-from rushlight.ops.linear import getitem_slice, place_slice, real
+from rushlight.ops.linear import place_slice, real
 from rushlight.spec import Spec
 
 Dims = tuple[int, ...]
@@ -22,10 +22,6 @@ _INVERSE = {"none": "forward", "sqrt": "ortho", "n": "backward"}
 
 def _complex_of(dtype: Any) -> Any:
     return np.result_type(dtype, np.complex64)
-
-
-def _part(x: Any, dim: int, start: int | None, stop: int | None) -> Any:
-    return getitem_slice(x, (slice(None),) * dim + (slice(start, stop),))
 
 
 @opaque(

@@ -34,7 +34,7 @@ KIND = {
     else "bifc"[d.category]
     for d in ALL
 }
-_DATA = {"Array", "Array | None", "Arrays", "Mask", "Layout"}
+_DATA = {"Array", "Array | None", "Arrays", "Mask"}
 
 
 class Formula:

@@ -14,7 +14,6 @@ from rushlight.tape.inplace import (
     check_no_partial_overlap,
     check_view,
     check_writable,
-    inplace,
     rebase,
     root_of,
 )
@@ -60,7 +59,6 @@ __all__ = [
     "freed_error",
     "hooks_of",
     "inference_error",
-    "inplace",
     "leaf_node",
     "make_node",
     "make_view",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import InplaceError, ShapeError, explain
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Op, result_dtype
@@ -243,27 +243,10 @@ def is_dense(x: Any) -> bool:
 
 
 _ORDER = {"b": 0, "i": 1, "u": 1, "f": 2, "V": 2, "c": 3}
-_CAST_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half",     "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}  # fmt: skip
 
 
 def check_castable(source: Any, target: Any) -> None:
     """Raise where a result would lose its category (float into int, int into bool) by an in-place write."""
     if _ORDER[source.kind] > _ORDER[target.kind]:
-        names = [_CAST_NAMES.get(d.name, d.name) for d in (source, target)]
+        names = [KERNEL_NAMES.get(d.name, d.name) for d in (source, target)]
         raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
-
-
-def inplace(op: Op) -> Callable[..., Any]:
-    """Derive `op_` from `op`: same formula, result written back into the first operand."""
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        operands, params = op.bind((self, *args), kwargs)
-        return apply_inplace(op, operands, params)
-
-    method.__name__ = method.__qualname__ = op.name + "_"
-    method.__doc__ = f"In-place form of `{op.name}`."
-    return method
