@@ -15,17 +15,22 @@ PACKAGE = Path(__file__).parent.parent / "src" / "rushlight"
 # Each part may import from itself and from those before it.
 ORDER = """
     version errors config dtypes device size formats layout spec backends generator printing ops modes storage tape
-    functions method_table tensor session cuda cpu absent_device mps xpu accelerator hub multiprocessing creation
-    sampling sparse random functional_api autograd profiler special linalg fft nn func jit distributions optim amp utils
-    serialization
+    shared functions method_table tensor session absent_device mps xpu accelerator hub creation
+    sampling sparse random functional_api autograd profiler special linalg fft nn multiprocessing func jit distributions optim amp cuda cpu utils
+    serialization datasets
     compiler distributed debug testing torch_alias cli demo __main__
+""".split()
+# The compiler's stages, likewise; `loops_nest.py` belongs to `loops`, `passes/cse.py` to `passes`.
+STAGES = """
+    binding graph kernel interpret show target vmath lanes access verify text passes loops kernels schedule cache runtime
+    plan program trace guards explain draw api
 """.split()
 # The package's own __init__ is the public namespace: it imports all, and only the programs that run on it import it.
 UNRANKED = {"__init__"}
 
-# Optional dependencies, and the only files that may import each of them (inside one function).
+# Optional dependencies, and the only files that may import each of them: inside one function, or tried at the top.
 OPTIONAL = {
-    "llvmlite": {"utils/collect_env.py"},
+    "llvmlite": {"utils/collect_env.py", "compiler/binding.py"},
     "matplotlib": {"utils/picture.py"},
 }
 # Parts of the standard library that some systems lack: tried at the top of a file.
@@ -85,6 +90,21 @@ def test_imports_point_one_way(name: str) -> None:
     assert not bad, "\n".join(bad)
 
 
+def stage(name: str) -> str:
+    """`loops` of `compiler/loops_nest.py` or of `rushlight.compiler.loops_nest.Nest`."""
+    return name.removeprefix("rushlight.").replace("/", ".").split(".")[1].partition("_")[0]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if part(name) == "compiler" and "__init__" not in name])
+def test_stages_of_the_compiler_point_one_way(name: str) -> None:
+    here, bad = stage(name), []
+    assert here in STAGES, f"{here} has no place in STAGES yet"
+    for node, imported in imports(TREES[name]):
+        if imported.startswith("rushlight.compiler.") and STAGES.index(stage(imported)) > STAGES.index(here):
+            bad.append(f"{name}:{node.lineno} {here} may not import {stage(imported)}")
+    assert not bad, "\n".join(bad)
+
+
 def test_no_module_imports_itself_through_others() -> None:
     edges = {
         module: {
@@ -118,7 +138,7 @@ def test_no_import_hides(name: str) -> None:
             bad.append(f"{name}:{node.lineno} imports {root}")
         elif root in OPTIONAL:
             if name not in OPTIONAL[root] or node in tree.body:
-                bad.append(f"{name}:{node.lineno} {root} is imported in one function of {sorted(OPTIONAL[root])} only")
+                bad.append(f"{name}:{node.lineno} {root} is imported in {sorted(OPTIONAL[root])} only, if it is there")
         elif node not in (tried if root in PLATFORM else tree.body):
             bad.append(f"{name}:{node.lineno} import inside a function or branch")
         if imported.endswith(".*"):

@@ -514,8 +514,8 @@ globals().update(checked_functions(globals()))
 # Packages imported on first use.
 _PACKAGES = frozenset(
     """
-    accelerator amp backends cpu debug distributions fft func hub jit linalg mps multiprocessing nn optim profiler
-    serialization sparse special testing utils xpu
+    accelerator amp backends cpu datasets debug distributions fft func hub jit linalg mps multiprocessing nn optim
+    profiler serialization sparse special testing utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,54 @@ def _count(text: str) -> int | None:
     return int(text) if text.strip() else None
 
 
+# What RUSHLIGHT_DEBUG may name.
+TOPICS = {
+    "trace": "the graph as it was traced",
+    "simplify": "the graph after each simplification",
+    "cse": "the graph after sharing common subexpressions",
+    "dce": "the graph without dead calls",
+    "graph": "the graph that is made into kernels",
+    "schedule": "which calls went into which kernel",
+    "code": "LLVM IR of each kernel",
+    "cache": "what came from the cache of machine code",
+    "verify": "nothing; checks every graph between stages",
+    "all": "all of these",
+}
+
+
+def _topics(text: str) -> frozenset[str]:
+    named = frozenset(word.strip() for word in text.split(",") if word.strip())
+    for word in sorted(named - set(TOPICS)):
+        near = difflib.get_close_matches(word, TOPICS, 1)
+        known = "; ".join(f"{name}: {shows}" for name, shows in TOPICS.items())
+        raise ValueError(f"unknown topic {word!r}{f', did you mean {near[0]}?' if near else ''} ({known})")
+    return named
+
+
+def _user_cache() -> str | None:
+    """Where this system keeps what programs can make again."""
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "rushlight") if os.path.isabs(base) else None
+
+
+def _folder(text: str) -> str | None:
+    if text.strip().lower() in ("0", "off", "no", "false"):
+        return None
+    return os.path.abspath(text) if text.strip() else _user_cache()
+
+
 VARIABLES = {
     v.name: v
     for v in (
+        Variable("DEBUG", _topics, frozenset(), f"stages of the compiler to print, with commas: {', '.join(TOPICS)}"),
+        Variable("DUMP", str, "", "folder to which the compiler writes its stages, as numbered files"),
+        Variable("CACHE", _folder, _user_cache(), "folder for compiled code, 0: none"),
         Variable("JIT", _flag, True, "0: never use llvmlite; every op runs interpreted on NumPy"),
         Variable("SEED", _count, None, "seed of the default generator at start"),
         Variable("THREADS", _count, None, "number of threads"),
@@ -66,7 +112,7 @@ def get(name: str) -> Any:
 
 @contextmanager
 def config(**settings: Any) -> Iterator[None]:
-    """Change settings for a block: `with config(jit=False): ...`.
+    """Change settings for a block: `with config(jit=False, debug="graph,code"): ...`.
 
     Examples
     --------
@@ -78,7 +124,8 @@ def config(**settings: Any) -> Iterator[None]:
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r} (known: {', '.join(VARIABLES).lower()})")
     before = dict(_values)
-    _values.update({name.upper(): value for name, value in settings.items()})
+    for name, value in settings.items():
+        _values[name.upper()] = VARIABLES[name.upper()].parse(value) if isinstance(value, str) else value
     try:
         yield
     finally:

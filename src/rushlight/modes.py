@@ -30,6 +30,7 @@ class ThreadState(threading.local):
         self.profiler: Any = None
         self.saved_hooks: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
         self.autocast: Any = None
+        self.trace: Any = None
 
 
 state = ThreadState()

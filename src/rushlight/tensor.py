@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight import shared
 from rushlight.device import CPU, check_available, device
 from rushlight.dtypes import BY_NUMPY, KERNEL_NAMES, dtype, from_np, get_default_dtype
 from rushlight.errors import GradientError, ShapeError, explain
@@ -289,12 +290,14 @@ class Tensor(Methods, Variable):
         return (self.data_ptr(), self.shape, self.stride()) == (tensor.data_ptr(), tensor.shape, tensor.stride())
 
     def share_memory_(self) -> Tensor:
-        """Nothing to do for one process; DataLoader workers copy into shared memory themselves."""
+        """Move the memory, with all tensors that show it, to where other processes can map it; return self."""
+        shared.share(self)
+        shared.register(type(self))
         return self
 
     def is_shared(self) -> bool:
-        """Whether the memory is shared between processes."""
-        return False
+        """Whether the memory is where other processes can map it."""
+        return shared.is_shared(self)
 
     def pin_memory(self, device: Any = None) -> Tensor:
         """The tensor itself: there is no GPU to pin memory for."""

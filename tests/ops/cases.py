@@ -86,6 +86,7 @@ binary(
 )
 case("rsub", lambda torch, x, y: y - x, s(SHAPE, (4,)))
 case("rdiv", lambda torch, x, y: y / x, s((SHAPE, "positive"), (4,)))
+case("div_number", lambda torch, x, number: x / number, s(SHAPE, number=3))
 case(
     "div_trunc",
     lambda torch, x, y: torch.div(x, y, rounding_mode="trunc"),

@@ -13,7 +13,8 @@ matmul = _Switches(
     allow_fp16_accumulation=False, fp32_precision="none",
 )  # fmt: skip
 cufft_plan_cache = _Switches(size=0, max_size=0)
-_enabled = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
+# Which kernels of attention may be chosen.
+SDP = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True, "overrideable": True}
 
 
 def is_built() -> bool:
@@ -23,39 +24,39 @@ def is_built() -> bool:
 
 def flash_sdp_enabled() -> bool:
     """Whether flash attention may be chosen."""
-    return _enabled["flash"]
+    return SDP["flash"]
 
 
 def enable_flash_sdp(enabled: bool) -> None:
     """Keep whether flash attention may be chosen."""
-    _enabled["flash"] = bool(enabled)
+    SDP["flash"] = bool(enabled)
 
 
 def mem_efficient_sdp_enabled() -> bool:
     """Whether memory-efficient attention may be chosen."""
-    return _enabled["mem_efficient"]
+    return SDP["mem_efficient"]
 
 
 def enable_mem_efficient_sdp(enabled: bool) -> None:
     """Keep whether memory-efficient attention may be chosen."""
-    _enabled["mem_efficient"] = bool(enabled)
+    SDP["mem_efficient"] = bool(enabled)
 
 
 def math_sdp_enabled() -> bool:
     """Whether plain attention may be chosen."""
-    return _enabled["math"]
+    return SDP["math"]
 
 
 def enable_math_sdp(enabled: bool) -> None:
     """Keep whether plain attention may be chosen."""
-    _enabled["math"] = bool(enabled)
+    SDP["math"] = bool(enabled)
 
 
 def cudnn_sdp_enabled() -> bool:
     """Whether cuDNN's attention may be chosen."""
-    return _enabled["cudnn"]
+    return SDP["cudnn"]
 
 
 def enable_cudnn_sdp(enabled: bool) -> None:
     """Keep whether cuDNN's attention may be chosen."""
-    _enabled["cudnn"] = bool(enabled)
+    SDP["cudnn"] = bool(enabled)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
@@ -30,7 +31,36 @@ def _available_cores() -> int:
     wanted = config.get("THREADS")
     if wanted is not None:
         return max(1, int(wanted))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")) or cores)
+
+
+def _quota(mount: Path, membership: Path) -> int | None:
+    """How many cores' time this process's control group may use, rounded up; None without a limit."""
+    try:
+        groups = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        return None
+    limits = []
+    for _, controllers, path in (group for group in groups if len(group) == 3):
+        parts = Path(path.lstrip("/"))
+        for group in (parts, *parts.parents):
+            if not controllers:
+                limits.append(_limit(mount / group / "cpu.max"))
+            elif "cpu" in controllers.split(","):
+                here = mount / controllers / group
+                limits.append(_limit(here / "cpu.cfs_quota_us", here / "cpu.cfs_period_us"))
+    known = [limit for limit in limits if limit is not None]
+    return min(known, default=None)
+
+
+def _limit(*files: Path) -> int | None:
+    """Quota over period, from files that hold the two between them."""
+    try:
+        quota, period = (int(word) for file in files for word in file.read_text().split())
+    except (OSError, ValueError):  # no such file; "max"
+        return None
+    return max(1, -(-quota // period)) if quota > 0 and period > 0 else None
 
 
 def _blas_function(name: str) -> Any:
@@ -48,6 +78,14 @@ def _blas_function(name: str) -> Any:
 
 _set_blas_threads = _blas_function("set_num_threads")
 _get_blas_threads = _blas_function("get_num_threads")
+
+
+_listeners: list[Callable[[], None]] = []
+
+
+def on_change(listener: Callable[[], None]) -> None:
+    """Call `listener` whenever the number of threads was set."""
+    _listeners.append(listener)
 
 
 class _State(threading.local):
@@ -100,6 +138,8 @@ def set_num_threads(n: int) -> None:
             _set_blas_threads(n)
     if executor is not None:
         executor.shutdown(wait=False)
+    for listener in _listeners:
+        listener()
 
 
 @contextmanager

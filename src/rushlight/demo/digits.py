@@ -1,19 +1,17 @@
-"""The 1,797 handwritten digits that come with the package (source and licence: digits.LICENSE.md)."""
+"""The digits of `rushlight.datasets.Digits` as the demonstration uses them: all at once, and as text."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rushlight.creation import from_numpy
+from rushlight.datasets.digits import LEVELS, split_places, stored_digits
 from rushlight.tensor import Tensor
 from rushlight.utils.data import TensorDataset
 
-FILE = Path(__file__).with_name("digits.npz")
 SOURCE = "Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0"
-TEST_SHARE = 0.2
 SHADES = " .:-=+*#%@"
 
 
@@ -26,16 +24,14 @@ def load_digits() -> tuple[Tensor, Tensor]:
     >>> images.shape, labels[:5].tolist()
     (torch.Size([1797, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
-    with np.load(FILE, allow_pickle=False) as file:
-        images = file["images"].astype(np.float32)[:, None] / 16
-        return from_numpy(images), from_numpy(file["labels"].astype(np.int64))
+    images, labels = stored_digits()
+    return from_numpy(images.astype(np.float32)[:, None] / LEVELS), from_numpy(labels)
 
 
 def split_digits(seed: int) -> tuple[TensorDataset, TensorDataset]:
     """A random fifth of the digits for the test, the rest for training."""
     images, labels = load_digits()
-    order = np.random.default_rng(seed).permutation(len(labels))
-    test, train = np.split(order, [round(TEST_SHARE * len(order))])
+    train, test = split_places(len(labels), seed)
     return TensorDataset(images[train], labels[train]), TensorDataset(images[test], labels[test])
 
 

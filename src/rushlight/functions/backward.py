@@ -9,6 +9,7 @@ import numpy as np
 
 from rushlight.backends.sparse import SparseArray
 from rushlight.errors import GradientError, ShapeError, explain
+from rushlight.modes import ACTIVE, state
 from rushlight.ops import linear
 from rushlight.tape import Variable, as_array, run_backward, sync, wrap
 
@@ -27,7 +28,7 @@ def _seed(t: Any, gradient: Any, create_graph: bool) -> tuple[Any, Any]:
                 received=tuple(data.shape),
                 fix="reduce it first: .sum().backward() or .mean().backward(), or pass gradient=",
             )
-        if type(data) is np.ndarray:
+        if type(data) is np.ndarray or ACTIVE and state.trace is not None:
             g = np.array(1, data.dtype) if not data.ndim else np.ones(data.shape, data.dtype)
         else:
             g = data * 0 + 1
@@ -145,7 +146,7 @@ def grad(
 def _tensor_over(g: Any) -> Any:
     if type(g) is SparseArray:
         return SparseArray.tensor(g)
-    return wrap(g.copy() if type(g) is np.ndarray and g.base is not None else g)
+    return wrap(g.copy() if type(g) is np.ndarray and g.base is not None or hasattr(g, "buffer") else g)
 
 
 def _batched(

@@ -116,7 +116,7 @@ def item(input: Any) -> Any:
             fix=".tolist(), or reduce it first: .sum(), .mean()",
         )
     value = data.item()
-    return float(value) if data.dtype == dtypes.bfloat16.np else value
+    return float(value) if data.dtype == dtypes.bfloat16.np and not hasattr(value, "op_rank") else value
 
 
 def tolist(input: Any) -> Any:

@@ -11,7 +11,7 @@ from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
 from rushlight.spec import Spec
-from rushlight.tape import Node, Variable, bump, caller, check_castable, inference_error, node_class, record, sync, wrap
+from rushlight.tape import Node, Variable, caller, check_castable, inference_error, node_class, record, sync, wrap, write
 from rushlight.tape import plain_tensor as tape_plain_tensor
 
 ndarray = np.ndarray
@@ -235,8 +235,7 @@ def store(result: Any, out: Any) -> Any:
         )
     if out._data.shape != result._data.shape:
         out._data = np.empty(result._data.shape, out._data.dtype)
-    out._data[...] = result._data
-    bump(out)
+    write(out, result._data)
     return out
 
 

@@ -1,6 +1,8 @@
-"""`torch.multiprocessing`: Python's multiprocessing, with `spawn`.
+"""`torch.multiprocessing`: Python's multiprocessing, with `spawn`, and with tensors in shared memory.
 
-Tensors sent to another process arrive as copies.
+Once this module is imported, a tensor that goes to another process through a queue, a pipe, a pool or the arguments of
+a process is moved to shared memory, and both sides see what either writes into it. The memory has no name and is gone
+with the last process that maps it. The sender must be alive until the receiver has got the tensor.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
+from rushlight import shared
 from rushlight.multiprocessing.spawn import (
     ProcessContext,
     ProcessException,
@@ -17,9 +20,15 @@ from rushlight.multiprocessing.spawn import (
     spawn,
     start_processes,
 )
+from rushlight.nn.parameter import Buffer, Parameter
+from rushlight.tensor import Tensor
 
 _STRATEGIES = ("file_descriptor", "file_system")
 _strategy = ["file_descriptor"]
+
+
+for _kind in (Tensor, Parameter, Buffer):
+    shared.register(_kind)
 
 
 def get_all_sharing_strategies() -> set[str]:
@@ -33,7 +42,7 @@ def get_sharing_strategy() -> str:
 
 
 def set_sharing_strategy(new_strategy: str) -> None:
-    """Accepted: tensors are copied between processes in any case."""
+    """Accepted: memory is shared through descriptors of anonymous files in any case."""
     assert new_strategy in _STRATEGIES, f"expected one of {_STRATEGIES}, received {new_strategy!r}"
     _strategy[0] = new_strategy
 

@@ -1,9 +1,13 @@
-"""`MultiheadAttention`."""
+"""`MultiheadAttention`, and the choice of attention's kernel: `torch.nn.attention`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
+from rushlight.backends.cuda import SDP
 from rushlight.creation import empty
 from rushlight.nn.functional.attention import canonical_mask, multi_head_attention_forward
 from rushlight.nn.init import constant_, xavier_normal_, xavier_uniform_
@@ -11,6 +15,56 @@ from rushlight.nn.linear import NonDynamicallyQuantizableLinear
 from rushlight.nn.module import Module
 from rushlight.nn.parameter import Parameter
 from rushlight.tensor import Tensor
+
+
+class SDPBackend(Enum):
+    """Kernels of scaled dot product attention."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+
+_SWITCHES = {
+    SDPBackend.MATH: "math",
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "mem_efficient",
+    SDPBackend.CUDNN_ATTENTION: "cudnn",
+    SDPBackend.OVERRIDEABLE: "overrideable",
+}
+
+
+@contextmanager
+def sdpa_kernel(backends: list[SDPBackend] | SDPBackend, set_priority: bool = False) -> Iterator[dict[str, Any]]:
+    """Allow only some kernels of attention in a block.
+
+    On the CPU there are MATH and FLASH_ATTENTION, which compute the same here; with neither, attention is an error.
+
+    Examples
+    --------
+    >>> from rushlight.nn.attention import SDPBackend, sdpa_kernel
+    >>> with sdpa_kernel(SDPBackend.MATH):
+    ...     torch.backends.cuda.flash_sdp_enabled()
+    False
+    """
+    if not isinstance(backends, list | SDPBackend):
+        raise AssertionError(
+            "Backend must be an instance of SDPBackend or a list of SDPBackend instances, got "
+            f"{type(backends).__name__}"
+        )
+    chosen = [backends] if isinstance(backends, SDPBackend) else backends
+    before = dict(SDP)
+    SDP.update({name: kernel in chosen for kernel, name in _SWITCHES.items()})
+    try:
+        yield {}
+    finally:
+        SDP.update(before)
 
 
 class MultiheadAttention(Module):

@@ -24,6 +24,15 @@ MODULE_REGISTRATION: HookTable = OrderedDict()
 CALL_HOOKS: HookTable = OrderedDict()
 
 
+class Changes:
+    """Counts what is changed on any module: attributes, parameters, submodules, modes, hooks.
+
+    The compiler looks at modules anew when it moved.
+    """
+
+    count: int = 0
+
+
 class GlobalBackwardKind:
     """Whether the global backward hooks are full ones; `None` while there are none."""
 
@@ -50,6 +59,7 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook out of its tables; doing it twice is harmless."""
+        Changes.count += 1
         for reference in self._tables:
             table = reference()
             if table is not None:
@@ -108,6 +118,7 @@ def add_hook(
     facts = list(facts)
     handle = RemovableHandle(table, extra_dict=[extra for extra, _ in facts])
     table[handle.id] = hook
+    Changes.count += 1
     for extra, is_true in facts:
         if is_true:
             extra[handle.id] = True

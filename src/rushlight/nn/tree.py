@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from rushlight.errors import explain
-from rushlight.nn.hooks import BUFFER_REGISTRATION, MODULE_REGISTRATION, PARAMETER_REGISTRATION
+from rushlight.nn.hooks import BUFFER_REGISTRATION, MODULE_REGISTRATION, PARAMETER_REGISTRATION, Changes
 from rushlight.nn.parameter import Buffer, Parameter
 from rushlight.tensor import Tensor
 
@@ -77,6 +77,7 @@ class ModuleTree:
         persistent : bool
             Whether `state_dict` holds it.
         """
+        Changes.count += 1
         if "_buffers" not in self.__dict__:
             raise _not_initialised("buffer")
         _check_name(self, name, "buffer", self._buffers)
@@ -92,6 +93,7 @@ class ModuleTree:
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a trainable tensor under the attribute `name`; `None` reserves the name."""
+        Changes.count += 1
         if "_parameters" not in self.__dict__:
             raise _not_initialised("parameter")
         _check_name(self, name, "parameter", self._parameters)
@@ -111,6 +113,7 @@ class ModuleTree:
             raise KeyError(f'module name can\'t contain ".", got: {name}')
         if name == "":
             raise KeyError('module name can\'t be empty string ""')
+        Changes.count += 1
         self._modules[name] = _through_registration_hooks(MODULE_REGISTRATION, self, name, module)
 
     def register_module(self, name: str, module: Any) -> None:
@@ -196,6 +199,7 @@ class ModuleTree:
         raise error
 
     def __setattr__(self, name: str, value: Any) -> None:
+        Changes.count += 1
         state = self.__dict__
         if isinstance(value, Parameter):
             if "_parameters" not in state:
@@ -241,6 +245,7 @@ class ModuleTree:
         self._buffers[name] = _through_registration_hooks(BUFFER_REGISTRATION, self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        Changes.count += 1
         for table in (self._parameters, self._buffers, self._modules):
             if name in table:
                 del table[name]

@@ -80,6 +80,12 @@ def div(xp: Any, x: Array, y: Array) -> Array:
     return x / y
 
 
+@elementwise(result="float", name="DivBackward1", grad=lambda g, number: g / number)
+def div_number(xp: Any, x: Array, number: Any = 1) -> Array:
+    """x / number for a Python number, where PyTorch divides by a size."""
+    return x / number
+
+
 @elementwise(
     result="float", name="MulBackward0", grad=(lambda g, x, y: -g * conj_of((y / x) / x), lambda g, x: g / conj_of(x))
 )

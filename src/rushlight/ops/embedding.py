@@ -183,6 +183,38 @@ def embedding_bag(
     return _sum_bags(rows, offsets).astype(weight.dtype, copy=False)
 
 
+def _sparse_bag_rows(g: Any, weight_spec: Spec, index: Any, factor: Any, offsets: Any, padding_idx: int) -> Any:
+    """The gradient of each row in use, at its place."""
+    if type(g) is not np.ndarray:
+        raise NotImplementedError("embedding_bag(sparse=True): the gradient of a sparse gradient is not implemented")
+    values = g[bag_of_each(offsets, index.size)] * factor[:, None]
+    if padding_idx >= 0:
+        index, values = index[index != padding_idx], values[index != padding_idx]
+    return SparseArray(index.reshape(1, -1).astype(np.int64), values.astype(g.dtype, copy=False), weight_spec.shape)
+
+
+def _sparse_bag_grads(
+    g: Any, weight: Any, weight_spec: Spec, index: Any, offsets: Any, scale: Any,
+    mean: bool, padding_idx: int, needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    weight_grad = scale_grad = None
+    if needs[0]:
+        factor = _bag_scale(index, offsets, scale, mean, padding_idx, g.dtype if g.dtype.itemsize > 2 else np.float32)
+        weight_grad = _sparse_bag_rows(g, weight_spec, index, factor, offsets, padding_idx)
+    if scale is not None and needs[3]:
+        scale_grad = bag_scale_grad(g, weight, index, offsets, padding_idx)
+    return weight_grad, None, None, scale_grad
+
+
+@opaque(spec=_bag_spec, joint=_sparse_bag_grads, name="EmbeddingBagBackward0")
+def embedding_bag_with_sparse_gradient(
+    xp: Any, weight: Array, index: Array, offsets: Array, scale: Array | None = None,
+    mean: bool = False, padding_idx: int = -1,
+) -> Array:  # fmt: skip
+    """`embedding_bag`, whose gradient names only the rows in use."""
+    return embedding_bag.apply((weight, index, offsets, scale), {"mean": mean, "padding_idx": padding_idx})
+
+
 def _sum_bags(rows: Any, offsets: Any) -> Any:
     """Sums of consecutive rows, zeros for empty bags."""
     ends = np.append(offsets[1:], len(rows))

@@ -427,7 +427,10 @@ def result_dtype(operands: Any) -> dtype:
             rank, d = 2, _of_number(a)
         else:
             data = getattr(a, "_data", a)
-            rank, d = (0 if len(data.shape) else 1), from_np(data.dtype)
+            # a traced Python number (`compiler`) counts as what it stands for
+            rank, d = (0 if len(data.shape) else 2 if hasattr(data, "is_number") else 1), from_np(data.dtype)
+            if rank == 2 and d.category == 2:
+                d = get_default_dtype()
         old = found[rank]
         found[rank] = d if old is None else promote_types(old, d)
     result = _combine(found[0], _combine(found[1], found[2]))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from rushlight import dtypes
-from rushlight.modes import set_grad_enabled
+from rushlight.modes import ACTIVE, set_grad_enabled
+from rushlight.modes import state as modes
 from rushlight.optim.kernel import Kernel
 from rushlight.optim.program import NotRecordable, record, structure
 from rushlight.tape import bump, caller, wrap
@@ -63,6 +64,9 @@ class Engine:
 
     def step(self, group: dict[str, Any]) -> None:
         """Update every parameter of `group` that has a gradient."""
+        if ACTIVE and modes.trace is not None:
+            modes.trace.optimize(self, group)
+            return
         if group.get("differentiable"):
             self._step_tensors(group)
             return

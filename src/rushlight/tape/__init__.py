@@ -16,6 +16,7 @@ from rushlight.tape.inplace import (
     check_writable,
     rebase,
     root_of,
+    write,
 )
 from rushlight.tape.node import (
     AccumulateGrad,
@@ -76,4 +77,5 @@ __all__ = [
     "sync",
     "will_run",
     "wrap",
+    "write",
 ]

@@ -149,7 +149,7 @@ def _apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) ->
             check_view(t)
         kept = raw
         if op.keeps_input and op.keeps_input[0] and raw[0] is x:
-            kept = (x.copy() if type(x) is ndarray else x, *raw[1:])
+            kept = (x.copy() if hasattr(x, "copy") else x, *raw[1:])
             operands = (_detached_copy(t, kept[0]), *operands[1:])
         node = make_node(op, operands, kept, params, out)
     write(t, out)
@@ -167,7 +167,9 @@ def _detached_copy(t: Any, data: Any) -> Any:
 
 def write(t: Any, out: Any) -> None:
     """Store `out` in `t`'s memory; a traced value takes its place instead."""
-    if type(out) is ndarray or type(t._data) is ndarray and not hasattr(out, "op_rank"):
+    if ACTIVE and state.trace is not None:
+        state.trace.write_tensor(t, out)
+    elif type(out) is ndarray or type(t._data) is ndarray and not hasattr(out, "op_rank"):
         t._data[...] = out
     else:
         t._data = out

@@ -10,6 +10,7 @@ import numpy as np
 
 from rushlight.backends.sparse import SparseArray
 from rushlight.errors import GradientError, InplaceError, explain
+from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Op
 from rushlight.tape.variable import as_array, wrap
 from rushlight.tape.where import place
@@ -307,6 +308,10 @@ class AccumulateGrad(Node):
         old = leaf._grad
         if old is None:
             leaf._grad = wrap(_own(g, leaf._data)) if type(g) is not SparseArray else SparseArray.tensor(g)
+        elif ACTIVE and state.trace is not None and old._node is None:
+            state.trace.write_tensor(old, old._data + g)
+            if old._counter is not None:
+                old._counter[0] += 1
         elif old._node is not None or type(old._data) is not ndarray:
             total = old._data + g
             leaf._grad = wrap(as_array(total)) if type(total) is not SparseArray else SparseArray.tensor(total)
@@ -331,7 +336,7 @@ class AccumulateGrad(Node):
 def _own(g: Any, like: Any) -> Any:
     """`g` as an array that nothing else holds, of the leaf's dtype."""
     if type(g) is not ndarray:
-        return as_array(g)
+        return g.copy() if hasattr(g, "copy") else as_array(g)
     if g.dtype is not like.dtype and g.dtype != like.dtype:
         return g.astype(like.dtype)
     if g.base is not None or not g.flags.writeable:
@@ -380,7 +385,7 @@ class CopySlices(Node):
         return grads
 
     def pull(self, g: Any) -> Sequence[Any]:
-        return self._split(g, lambda a: np.array(a, copy=True), self.fn.pull, _write_region)
+        return self._split(g, lambda a: a.copy() if hasattr(a, "buffer") else np.array(a, copy=True), self.fn.pull, _write_region)
 
     def pull_graph(self, g: Any) -> Sequence[Any]:
         return self._split(

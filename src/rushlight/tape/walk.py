@@ -165,7 +165,7 @@ class _Walk:
         old = grads.get(edge)
         if old is None:
             grads[edge] = g
-        elif id(old) in self.owned and old.shape == g.shape and not self.create_graph:
+        elif id(old) in self.owned and old.shape == g.shape and not self.create_graph and not hasattr(g, "buffer"):
             np.add(old, g, out=old)
         else:
             total = as_array(old + g) if not self.create_graph else old + g
@@ -254,7 +254,7 @@ class _Walk:
             t = hooks.retain()
             if t is not None:
                 kept = (
-                    self._tensor(g) if self.create_graph else wrap(np.array(g, copy=True) if type(g) is ndarray else g)
+                    self._tensor(g) if self.create_graph else wrap(g.copy() if hasattr(g, "copy") else g)
                 )
                 t._grad = kept if t.grad is None else t.grad + kept
         return g

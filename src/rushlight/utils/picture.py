@@ -6,6 +6,7 @@ Other formats (PNG, PDF) go through matplotlib where it is installed.
 from __future__ import annotations
 
 import base64
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -157,16 +158,23 @@ class Picture:
     def save(self, path: str | Path) -> Path:
         """Write the picture to `path`: `.svg` by itself, any other format through matplotlib.
 
+        A file that is there already is replaced at once, so that a viewer never sees half a picture.
+
         Raises
         ------
         ImportError
             For a format other than SVG without matplotlib.
         """
         path = Path(path)
-        if path.suffix == ".svg":
-            path.write_text(self.svg(), encoding="utf-8")
-        else:
-            save_with_matplotlib(self, path)
+        unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        try:
+            if path.suffix == ".svg":
+                unfinished.write_text(self.svg(), encoding="utf-8")
+            else:
+                save_with_matplotlib(self, unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return path
 
 

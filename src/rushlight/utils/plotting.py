@@ -19,10 +19,11 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 16, 34, 44  # margins around the area of a plot
 def line_plot(
     series: Mapping[str, Sequence[float]],
     *,
-    x: Sequence[float] | None = None,
+    x: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     title: str = "",
     xlabel: str = "",
     size: tuple[float, float] = (420, 300),
+    log: bool = False,
 ) -> Picture:
     """Lines over a common horizontal axis, with a legend when there are several.
 
@@ -30,22 +31,25 @@ def line_plot(
     ----------
     series : mapping of names to values
         Values that are not finite are left out of their line.
-    x : sequence of numbers, optional
+    x : sequence of numbers, or mapping of names to sequences, optional
         Places on the horizontal axis; 1, 2, 3 ... by default.
+    log : bool, default False
+        A vertical axis in powers of ten; values that are not positive are left out.
     """
     width, height = size
-    longest = max((len(values) for values in series.values()), default=0)
-    places = [float(place) for place in (x if x is not None else range(1, longest + 1))]
+    places = {name: [float(place) for place in places_of(name, values, x)] for name, values in series.items()}
+    if log:
+        series = {name: [math.log10(v) if v > 0 else math.nan for v in values] for name, values in series.items()}
     finite = [float(v) for values in series.values() for v in values if math.isfinite(v)]
-    horizontal = Axis(places, LEFT, width - RIGHT, tight=True)
-    vertical = Axis(finite, height - BOTTOM, TOP)
+    horizontal = Axis([place for row in places.values() for place in row], LEFT, width - RIGHT, tight=True)
+    vertical = (PowerAxis if log else Axis)(finite, height - BOTTOM, TOP)
     picture = Picture(width, height, title)
     picture.marks.extend(frame(horizontal, vertical, title, xlabel))
     rising = sum(values[-1] > (vertical.low + vertical.high) / 2 for values in series.values() if len(values))
     legend = TOP + 8 if 2 * rising <= len(series) else height - BOTTOM + 8 - 16 * len(series)
     for k, (name, values) in enumerate(series.items()):
         color = COLORS[k % len(COLORS)]
-        for points in unbroken(places, values):
+        for points in unbroken(places[name], values):
             picture.marks.append(Line(tuple((horizontal.at(a), vertical.at(b)) for a, b in points), color, 2))
         if len(series) > 1:
             y = legend + 16 * k
@@ -123,6 +127,15 @@ def confusion_matrix(
     return picture
 
 
+def places_of(
+    name: str, values: Sequence[float], x: Sequence[float] | Mapping[str, Sequence[float]] | None
+) -> Sequence[float]:
+    """The places of one line on the horizontal axis."""
+    if isinstance(x, Mapping):
+        return x[name]
+    return x if x is not None else range(1, len(values) + 1)
+
+
 class Axis:
     """Maps values to places between `start` and `end`, with round tick values."""
 
@@ -147,6 +160,18 @@ class Axis:
         last = math.floor(self.high / self.step + 1e-9)
         return [k * self.step for k in range(first, last + 1)]
 
+    def text(self, value: float) -> str:
+        """What stands at a tick."""
+        return tick_text(value)
+
+
+class PowerAxis(Axis):
+    """An axis of decimal logarithms; its ticks show the numbers themselves."""
+
+    def text(self, value: float) -> str:
+        """What stands at a tick."""
+        return f"{10.0**value:.3g}"
+
 
 def round_step(width: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that is at least `width`."""
@@ -161,11 +186,11 @@ def frame(horizontal: Axis, vertical: Axis, title: str, xlabel: str) -> list[Lin
     for value in vertical.ticks():
         y = vertical.at(value)
         marks.append(Line(((left, y), (right, y)), GRID))
-        marks.append(Text(left - 6, y + 4, tick_text(value), 11, "end"))
+        marks.append(Text(left - 6, y + 4, vertical.text(value), 11, "end"))
     for value in horizontal.ticks():
         x = horizontal.at(value)
         marks.append(Line(((x, bottom), (x, bottom + 4)), AXIS))
-        marks.append(Text(x, bottom + 17, tick_text(value), 11, "middle"))
+        marks.append(Text(x, bottom + 17, horizontal.text(value), 11, "middle"))
     marks.append(Line(((left, top), (left, bottom), (right, bottom)), AXIS))
     marks.append(Text((left + right) / 2, bottom + 35, xlabel, anchor="middle"))
     return marks

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends.cuda import SDP
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.functions import arithmetic as A
 from rushlight.functions.draw_checks import CPP_NAMES
@@ -62,6 +63,11 @@ def scaled_dot_product_attention(
              [2.]]])
     """
     _check_attention(query, key, value, attn_mask, is_causal, dropout_p)
+    if not (SDP["math"] or SDP["flash"]):  # the two that PyTorch has on the CPU; here both are the same kernel
+        raise RuntimeError(
+            "No viable backend for scaled_dot_product_attention was found. This is likely due to turning off both the "
+            "math kernel and the fused kernels."
+        )
     if enable_gqa:
         key, value = _shared_heads(query, key, value)
     query, key, value = _same_batch(query, key, value)

@@ -19,6 +19,7 @@ from rushlight.nn.functional.arguments import require_tensor
 from rushlight.nn.functional.dense import linear
 from rushlight.nn.functional.reduction import checked_reduction
 from rushlight.ops import ctc as ctc_ops
+from rushlight.ops import elementwise as E
 from rushlight.ops import loss as ops
 from rushlight.ops import margin_loss as margin_ops
 from rushlight.tape import record, wrap
@@ -233,7 +234,7 @@ def _of_probabilities(
     if reduction == "none":
         return -R.sum(losses, dim)
     total = -R.sum(losses)
-    return total if reduction == "sum" else total / max(x.size // max(classes, 1), 1)
+    return total if reduction == "sum" else E.div_number(total, max(x.size // max(classes, 1), 1))
 
 
 def _smoothed(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float) -> Any:

@@ -114,10 +114,13 @@ def embedding_bag(
         Whether `offsets` ends with the length of `input`.
     padding_idx : int, optional
         Row that counts in no bag.
+    sparse : bool
+        Give `weight` a sparse gradient, of the rows in use; not with "max".
     """
     require_tensor("embedding_bag", "weight", 1, weight)
     input, weight, offsets = _swapped(input, weight, offsets)
-    offsets = _checked_bags(input, weight, offsets, mode, per_sample_weights, include_last_offset)
+    kind = (mode, scale_grad_by_freq, sparse)
+    offsets = _checked_bags(input, weight, offsets, kind, per_sample_weights, include_last_offset)
     padding = -1 if padding_idx is None else _padding_row(padding_idx, weight._data.shape[0])
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
@@ -129,7 +132,12 @@ def embedding_bag(
     scale = per_sample_weights
     if scale is not None and scale._data.ndim != 1:
         scale = scale.reshape(-1)
-    params = {"mean": mode == "mean", "padding_idx": padding, "scale_by_count": bool(scale_grad_by_freq)}
+    params = {"mean": mode == "mean", "padding_idx": padding}
+    if sparse:
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+        return record(ops.embedding_bag_with_sparse_gradient, (weight, flat, offsets, scale), params)
+    params["scale_by_count"] = bool(scale_grad_by_freq)
     return record(ops.embedding_bag, (weight, flat, offsets, scale), params)
 
 
@@ -145,8 +153,11 @@ def _swapped(input: Any, weight: Any, offsets: Any) -> tuple[Any, Any, Any]:
     return input, weight, offsets
 
 
-def _checked_bags(input: Any, weight: Any, offsets: Any, mode: str, scale: Any, include_last: bool) -> Any:
+def _checked_bags(
+    input: Any, weight: Any, offsets: Any, kind: tuple[str, bool, bool], scale: Any, include_last: bool
+) -> Any:
     """Where each bag starts, after the checks."""
+    mode, by_frequency, sparse = kind
     if scale is not None and tuple(input._data.shape) != tuple(scale._data.shape):
         raise ValueError(
             f"embedding_bag: If per_sample_weights ({scale.shape}) is not None, then it must have the same shape as "
@@ -168,6 +179,9 @@ def _checked_bags(input: Any, weight: Any, offsets: Any, mode: str, scale: Any, 
         raise ValueError("offsets has to be a 1D Tensor")
     if ndim not in (1, 2):
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {ndim}")
+    if mode == "max" and (by_frequency or sparse):
+        what = "scaling the gradient by the frequency" if by_frequency else "sparse weights"
+        raise ValueError(f"max mode does not support {what}")
     if scale is not None and mode != "sum":
         raise NotImplementedError(
             f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "

@@ -12,12 +12,12 @@ import mmap
 import os
 import pickle
 import socket
-import tempfile
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from rushlight.shared import NON_LEAF, anonymous_file
 from rushlight.tape import wrap
 from rushlight.tensor import Tensor
 
@@ -26,11 +26,6 @@ CAN_SHARE = hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
 # All messages under way in one direction must fit into the socket's buffer, or two blocked senders could wait for
 # each other; larger messages are shared.
 BUFFER = 65536
-NON_LEAF = (
-    "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support crossing "
-    "process boundaries.  If you just want to transfer the data, call detach() on the tensor before serializing "
-    "(e.g., putting it on the queue)."
-)
 
 
 class _Pickler(pickle.Pickler):
@@ -58,15 +53,6 @@ def _pickled(message: Any) -> tuple[bytes, list[Any]]:
     buffers: list[pickle.PickleBuffer] = []
     _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(message)
     return stream.getvalue(), [buffer.raw() for buffer in buffers]
-
-
-def anonymous_file() -> int:
-    """Descriptor of an empty file in memory that no path leads to."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("rushlight", os.MFD_CLOEXEC)
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return os.dup(file.fileno())
 
 
 class Channel:

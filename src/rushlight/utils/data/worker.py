@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends.threads import set_num_threads
 from rushlight.random import manual_seed
+from rushlight.shared import anonymous_file
 from rushlight.utils.data import random_state
-from rushlight.utils.data.channel import Channel, anonymous_file
+from rushlight.utils.data.channel import Channel
 from rushlight.utils.data.fetch import Fetch, iterable_fetcher, map_fetcher
 
 # How often an idle worker looks whether its parent is still there.
@@ -136,6 +138,7 @@ def run_worker(connection: Any, inherited: list[Any], job: Job) -> None:
         # A forked worker holds copies of its siblings' connections; while it does, they never see their end close.
         with contextlib.suppress(OSError):
             other.close()
+    set_num_threads(1)  # the workers themselves are what runs side by side
     channel = Channel(connection, job.in_flight)
     # A parent that is gone, or Ctrl-C, ends the worker without a word.
     with contextlib.suppress(KeyboardInterrupt, EOFError, ConnectionError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import nullcontext
+from types import ModuleType
 from typing import Any
 
 
@@ -49,3 +51,10 @@ def current_stream(device: Any = None) -> Stream:
 def stream(stream: Any) -> Any:
     """A block on `stream`."""
     return nullcontext()
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `cpu.amp` when first asked for."""
+    if name == "amp":
+        return importlib.import_module(f"{__name__}.amp")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,0 +1,1 @@
+"""Kernels with a shape of their own: matrix products, convolutions, pooling."""

@@ -1,0 +1,212 @@
+"""The products of one tile of a convolution: output channels x positions, accumulated over channels and taps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rushlight.compiler.binding import ir
+from rushlight.compiler.kernels.conv_expand import both, each
+from rushlight.compiler.kernels.conv_shape import Axis, Blocks, Part, Tiling
+from rushlight.compiler.kernels.microkernel import Code, Index, Mask
+
+IR = Any
+
+# Multiplications that one turn of a loop is written out to.
+UNROLLED_PRODUCTS = 110
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes between neighbours in the weight: output channels, input channels and taps of the three dims."""
+
+    output: int
+    channel: int
+    taps: tuple[int, int, int]
+
+
+Finish = Callable[[Any, Index, Index, Mask], None]
+"""finish(vector, output channel within the group, bytes from its plane's start, mask) writes a vector of results."""
+
+
+def accumulate(
+    code: Code, tiling: Tiling, weights: Weights, rows: int, x: IR, w: IR, start: Sequence[IR]
+) -> Sequence[IR]:
+    """Accumulators [row][vector] after all channels and taps; `w` is at the first row's output channel, `x` at the
+    first position of the tile's first channel."""
+    part = tiling.part
+    vectors = len(start) // rows
+
+    def step(acc: Sequence[IR], x_at: IR, w_at: IR) -> list[IR]:
+        wide = [code.load(code.at(x_at, v * code.lanes * code.size)) for v in range(vectors)]
+        new = []
+        for i in range(rows):
+            number = code.spread(code.load_number(code.at(w_at, i * weights.output)))
+            new += [code.fma(number, v, acc[i * vectors + j]) for j, v in enumerate(wide)]
+        return new
+
+    def inner(acc: Sequence[IR], x_at: IR, w_at: IR) -> Sequence[IR]:
+        """Taps of the middle and last dim."""
+        for m in range(part.middle.taps):
+            for k in range(part.last.taps):
+                offset = (m * part.last.taps + k) * tiling.tap
+                acc = step(acc, code.at(x_at, offset), code.at(w_at, _further(part, weights, 0, m, k)))
+        return acc
+
+    def taps(acc: Sequence[IR], x_at: IR, w_at: IR) -> Sequence[IR]:
+        if part.rows.taps * part.spread * rows * vectors <= UNROLLED_PRODUCTS:
+            for d in range(part.rows.taps):
+                acc = inner(acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, _further(part, weights, d, 0, 0)))
+            return acc
+        every = weights.taps[0] * part.rows.tap_every
+
+        def row_tap(d: Index, *held: IR) -> Sequence[IR]:
+            there = code.at(x_at, row_offset(code, tiling, d))
+            return inner(held, there, code.at(w_at, code.mul(d, every)))
+
+        return code.loop(part.rows.taps, row_tap, acc)
+
+    per_channel = max(1, part.taps * rows * vectors)
+    together = next(u for u in (4, 2, 1) if tiling.channels % u == 0 and (u == 1 or u * per_channel <= UNROLLED_PRODUCTS))
+
+    def channels(c: Index, *held: IR) -> Sequence[IR]:
+        acc: Sequence[IR] = held
+        for u in range(together):
+            n = code.add(c, u)
+            acc = taps(acc, code.at(x, code.mul(n, tiling.channel)), code.at(w, code.mul(n, weights.channel)))
+        return acc
+
+    return code.loop(tiling.channels, channels, start, together) if part.taps else start
+
+
+def row_offset(code: Code, tiling: Tiling, tap: Index) -> Index:
+    """Bytes from a channel's start to where a tap of the row dim reads its first position."""
+    axis = tiling.part.rows
+    turns, residue = code.divide(tap, axis.period)
+    shifted = code.add(code.mul(residue, tiling.phase), code.mul(turns, axis.shift * tiling.row))
+    return code.add(shifted, -axis.low * tiling.row)
+
+
+def _further(part: Part, weights: Weights, d: int, m: int, k: int) -> int:
+    """Bytes in the weight from a part's first tap to its tap number d, m, k."""
+    return sum(i * axis.tap_every * step for axis, i, step in zip(part.axes, (d, m, k), weights.taps, strict=True))
+
+
+def first_tap(part: Part, weights: Weights) -> int:
+    """Bytes from a channel's first tap in the weight to the first tap of the part."""
+    return sum(axis.tap_first * step for axis, step in zip(part.axes, weights.taps, strict=True))
+
+
+def multiply_tile(
+    code: Code, tiling: Tiling, weights: Weights, blocks: Blocks, wide: int, block_range: tuple[Index, Index],
+    positions: Index, x: IR, w: IR, start: Callable[[Index, int], list[IR]], finish: Callable[[Index, int], Finish],
+    after: Callable[[Index, int], None],
+) -> None:  # fmt: skip
+    """Write the results of a tile's `positions` for a range of blocks of output channels.
+
+    `start(first, rows)` gives a vector for each row of a block, what its accumulators hold at first; `finish(first,
+    rows)` gives what takes its results; `after(first, rows)` is written behind each block.
+    """
+
+    def block(first: Index, rows: int) -> None:
+        w_at = code.at(code.at(w, code.mul(first, weights.output)), first_tap(tiling.part, weights))
+        take = finish(first, rows)
+        begin = start(first, rows)
+        across = wide * code.lanes
+
+        def columns(p: Index) -> tuple[()]:
+            offset = code.mul(p, code.size)
+            acc = [begin[i] for i in range(rows) for _ in range(wide)]
+            acc = list(accumulate(code, tiling, weights, rows, code.at(x, offset), w_at, acc))
+            for v in range(wide):
+                here = code.add(p, v * code.lanes)
+                known = isinstance(positions, int) and positions % across == 0
+                mask = None if known else code.mask(code.sub(positions, here))
+                for i in range(rows):
+                    take(acc[i * wide + v], i, code.add(offset, v * code.lanes * code.size), mask)
+            return ()
+
+        code.loop(positions, columns, (), across)
+        after(first, rows)
+
+    low, high = block_range
+    most, big = blocks.most, blocks.big
+
+    def one(b: Index) -> None:
+        n = code.add(low, b)
+        whole = big == blocks.count or (n < big if isinstance(n, int) else None)
+        if whole is not None:
+            first = code.mul(n, most) if whole else code.add(code.mul(n, most - 1), big)
+            block(first, most if whole else most - 1)
+            return
+        small = code.b.icmp_signed(">=", n, code.value(big))
+        code.when(
+            small,
+            lambda: block(code.add(code.mul(n, most - 1), big), most - 1),
+            lambda: block(code.mul(n, most), most),
+        )
+
+    each(code, code.sub(high, low), one)
+
+
+def scatter_rows(
+    code: Code, tiling: Tiling, scratch: IR, scratch_row: int, rows: int, first_row: Index, count: Index,
+    images: Index, strides: Sequence[int], store: Callable[[IR, Index, Index, Mask], None],
+) -> None:  # fmt: skip
+    """Hand the lines of a block's scratch to `store(vector, row of the block, byte offset, mask)`, spread out where the
+    part makes every n-th position."""
+    part = tiling.part
+    image, _, *dims = strides
+
+    def line(i: Index, d: Index, n: Index, m: Index) -> None:
+        start = code.add(code.mul(code.add(code.mul(d, images_of(tiling)), n), part.middle.out), m)
+        source = code.at(scratch, code.add(code.mul(i, scratch_row), code.mul(start, part.last.out * code.size)))
+        to = code.mul(n, image)
+        for axis, at, step in ((part.rows, code.add(first_row, d), dims[0]), (part.middle, m, dims[1])):
+            to = code.add(to, code.mul(code.add(code.mul(at, axis.out_every), axis.out_first), step))
+        to = code.add(to, part.last.out_first * dims[2])
+        _spread_line(code, part.last, source, lambda x, offset, mask: store(x, i, code.add(to, offset), mask))
+
+    def over_rows(i: Index) -> None:
+        def over_images(d: Index) -> None:
+            def over_middle(n: Index) -> None:
+                each(code, part.middle.out, lambda m: line(i, d, n, m))
+
+            each(code, images, over_middle)
+
+        each(code, count, over_images)
+
+    each(code, rows, over_rows)
+
+
+def images_of(tiling: Tiling) -> int:
+    """Images that a tile has room for."""
+    return tiling.images
+
+
+def _spread_line(code: Code, last: Axis, source: IR, store: Callable[[IR, Index, Mask], None]) -> None:
+    every = last.out_every
+
+    def vector(v: Index) -> None:
+        numbers = code.load(code.at(source, code.mul(v, code.lanes * code.size)))
+        left = code.add(last.out, code.mul(v, -code.lanes))
+        for part in range(every):
+            lanes = [part * code.lanes + i for i in range(code.lanes)]
+            chosen = [j // every for j in lanes]
+            out = numbers if every == 1 else code.pick(numbers, numbers, chosen)
+            used = _every(code, [j % every == 0 for j in lanes])
+            here = _room(code, left, part * code.lanes, every)
+            offset = code.add(code.mul(v, code.lanes * every * code.size), part * code.lanes * code.size)
+            store(out, offset, both(code, used, here))
+
+    each(code, -(-last.out // code.lanes), vector)
+
+
+def _every(code: Code, used: list[bool]) -> Mask:
+    return None if all(used) else ir.Constant(code.bits, [int(u) for u in used])
+
+
+def _room(code: Code, left: Index, start: int, every: int) -> Mask:
+    """Lanes before the line's end, (left - 1)*every + 1 positions from the vector's first."""
+    return code.mask(code.add(code.mul(left, every), -start - every + 1))

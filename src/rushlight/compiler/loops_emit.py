@@ -1,0 +1,593 @@
+"""LLVM code of a nest of loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler import lanes
+from rushlight.compiler.binding import ir
+from rushlight.compiler.lanes import Emitter, Lanes, Namespace
+from rushlight.compiler.loops_nest import BUFFER_BYTES, Nest, Store
+from rushlight.compiler.loops_nodes import Node
+
+I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+Env = dict[Node, Lanes]
+Slots = dict[Any, int]
+
+
+def identity(how: str, dtype: Any) -> Any:
+    """What a combination starts from."""
+    if how in ("max", "min"):
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            return limits.min if how == "max" else limits.max
+        return -math.inf if how == "max" else math.inf
+    return {"sum": 0, "prod": 1, "any": False, "all": True}[how]
+
+
+class Piece:
+    """One vector of lanes: where it starts and which lanes count."""
+
+    __slots__ = ("start", "mask", "env")
+
+    def __init__(self, start: Any, mask: Lanes | None) -> None:
+        self.start = start
+        self.mask = mask
+        self.env: Env = {}
+
+
+class Writer:
+    """Writes the function of a kernel.
+
+    `slots` gives the position of each root's address; `batch` groups of one structure are walked one after another,
+    their slots standing `reads` and `writes` apart.
+    """
+
+    def __init__(self, nest: Nest, module: Any, name: str) -> None:
+        self.nest = nest
+        pointer, step = ir.PointerType(), ir.IntType(64)
+        fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, step]), name)
+        self.fn = fn
+        self.slots, self.chunk = fn.args
+        self.b = ir.IRBuilder(fn.append_basic_block("entry"))
+        self.emitter = Emitter(self.b, module)
+        self.xp = Namespace(self.emitter)
+        self.bases: dict[Any, Any] = {}
+        self.pointers: dict[Any, Any] = {}
+        self.index: dict[int, Any] = {}
+        self.outer: Env = {}
+        self.buffers: dict[Node, Any] = {}
+        self.buffered: set[Node] = set()
+
+    # Small pieces of code
+
+    def const(self, n: int) -> Any:
+        """An i64 constant."""
+        return ir.Constant(ir.IntType(64), n)
+
+    def times(self, i: Any, n: int) -> Any:
+        """i * n."""
+        return i if n == 1 else self.b.mul(i, self.const(n))
+
+    def at(self, pointer: Any, offset: Any) -> Any:
+        """pointer + offset bytes."""
+        if isinstance(offset, int):
+            if not offset:
+                return pointer
+            offset = self.const(offset)
+        return self.b.gep(pointer, [offset], source_etype=ir.IntType(8))
+
+    def loop(self, start: Any, stop: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+        """`body(i, carried)` for i from start to stop - 1; at least one step unless both are known to be equal."""
+        b = self.b
+        before = b.block
+        head, done = b.append_basic_block("loop"), b.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(start.type)
+        i.add_incoming(start, before)
+        phis = []
+        for value in carried:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        after = body(i, phis)
+        following = b.add(i, self.const(1))
+        i.add_incoming(following, b.block)
+        for phi, value in zip(phis, after, strict=True):
+            phi.add_incoming(value, b.block)
+        b.cbranch(b.icmp_signed("<", following, stop), head, done)
+        b.position_at_end(done)
+        return after
+
+    def guarded(self, condition: Any, body: Callable[[], None]) -> None:
+        """`body()` where the condition holds."""
+        with self.b.if_then(condition):
+            body()
+
+    # The function
+
+    def write(self, slots: Slots, batch: tuple[int, int, int] = (1, 0, 0)) -> None:
+        """Write everything."""
+        nest, b = self.nest, self.b
+        chunk = self.chunk
+        count, reads, writes = batch
+        if count > 1:
+            member = b.udiv(chunk, self.const(nest.chunks)) if nest.chunks > 1 else chunk
+            chunk = b.urem(chunk, self.const(nest.chunks)) if nest.chunks > 1 else self.const(0)
+        for root, slot in slots.items():
+            offset: Any = 8 * slot
+            if count > 1:
+                per, start = (reads, 0) if slot < reads else (writes, count * reads - reads)
+                offset = b.add(self.times(member, 8 * per), self.const(8 * (slot + start)))
+            self.bases[root] = b.load(self.at(self.slots, offset), typ=ir.PointerType())
+        self._plan_buffers()
+        self._emit_level(0, 0, self.outer, None, None)
+        start = self.times(chunk, nest.per_chunk)
+        if nest.items == 1:
+            self._item(self.const(0))
+        else:
+            stop = b.add(start, self.const(nest.per_chunk))
+            if nest.items % nest.per_chunk:
+                last = self.const(nest.items)
+                stop = b.select(b.icmp_signed("<", stop, last), stop, last)
+            self.loop(start, stop, [], lambda i, _: self._item(i))
+        b.ret_void()
+
+    def _plan_buffers(self) -> None:
+        """Rows of values that a later phase needs and that are dear to compute again."""
+        nest = self.nest
+        if nest.mode != "row" or nest.in_registers:
+            return
+        size = math.prod(nest.sizes[a] for a in nest.inner) * nest.lane_size
+        padded = size + nest.width
+        for node in nest.nodes:
+            later = any(
+                node in user.operands and nest.levels[user] >= 2 and nest.phases[user] > nest.phases[node]
+                for user in nest.nodes
+            )
+            if later and nest.levels[node] >= 2 and node.is_expensive and padded * node.dtype.itemsize <= BUFFER_BYTES:
+                kind = self.emitter.scalar_type(node.dtype, memory=True)
+                with self.b.goto_entry_block():
+                    self.buffers[node] = self.b.alloca(kind, padded)
+
+    def _item(self, item: Any) -> list[Any]:
+        nest = self.nest
+        self._decode(item)
+        self._point_at(list(nest.strides) + list(nest.stores))
+        pieces: list[Piece] | None = None
+        if nest.mode == "col":
+            pieces = self._column_pieces()
+        elif nest.in_registers:
+            pieces = self._register_pieces()
+        for phase in range(max(nest.phases.values(), default=0) + 1):
+            self._emit_level(1, phase, self.outer, None, None)
+            self._store_level(1, phase, self.outer, None)
+            if nest.mode == "point":
+                self._point_loop()
+            elif nest.mode == "col":
+                assert pieces is not None
+                self._columns(phase, pieces)
+            else:
+                self._row(phase, pieces)
+        return []
+
+    def _decode(self, item: Any) -> None:
+        """Indices of the outer atoms and of the lane block, from the item's number."""
+        nest, b = self.nest, self.b
+        left = item
+        if nest.mode != "row" and nest.blocks > 1:
+            self.lane_block = b.urem(left, self.const(nest.blocks))
+            left = b.udiv(left, self.const(nest.blocks))
+        else:
+            self.lane_block = None
+            if nest.mode != "row" and not nest.outer:
+                return
+        for k in range(len(nest.outer) - 1, -1, -1):
+            n = nest.sizes[nest.outer[k]]
+            if k == 0:
+                self.index[nest.outer[0]] = left
+            else:
+                self.index[nest.outer[k]] = b.urem(left, self.const(n))
+                left = b.udiv(left, self.const(n))
+
+    def _point_at(self, arrays: list[Any]) -> None:
+        """The address of each array's element at this item."""
+        nest = self.nest
+        for array in arrays:
+            if isinstance(array, Node) and array.kind != "load":
+                continue
+            if isinstance(array, Node):
+                pointer = self.at(self.bases[array.access.root], array.access.offset)
+                strides = nest.strides[array]
+            else:
+                pointer, strides = self.bases[array.value], array.strides
+            for a in nest.outer:
+                if strides.get(a):
+                    pointer = self.at(pointer, self.times(self.index[a], strides[a]))
+            self.pointers[array] = pointer
+
+    # Values
+
+    def _closure(self, phase: int) -> list[Node]:
+        """Nodes inside the inner loops that the results of a phase need, operands first."""
+        nest = self.nest
+        targets = [n for n in nest.nodes if n.kind == "reduce" and nest.phases[n] == phase + 1]
+        stack = [n.args[0].found() for n in targets]
+        stack += [s.node for s in nest.stores if self._store_place(s) == phase and self._store_depth(s) >= 2]
+        wanted: set[Node] = set()
+        while stack:
+            node = stack.pop()
+            if node in wanted or nest.levels[node] < 2 or node.kind == "reduce":
+                continue
+            wanted.add(node)
+            if not (node in self.buffered and nest.phases[node] < phase):
+                stack.extend(node.operands)
+        return [n for n in nest.nodes if n in wanted]
+
+    def _has_stores(self, phase: int, depth: int) -> bool:
+        return any(self._store_depth(s) >= depth and self._store_place(s) == phase for s in self.nest.stores)
+
+    def _store_depth(self, store: Store) -> int:
+        levels = [self.nest.level_of(a) for a in store.strides]
+        return max([self.nest.levels[store.node], 1, *levels])
+
+    def _store_place(self, store: Store) -> int:
+        return self.nest.phases[store.node]
+
+    def _emit_level(self, level: int, phase: int, env: Env, nodes: list[Node] | None, piece: Piece | None) -> None:
+        """Compute nodes of one level (those of one phase, unless they are given)."""
+        nest = self.nest
+        for node in nest.nodes if nodes is None else nodes:
+            if nest.levels[node] != level or node.kind == "reduce" or node in env:
+                continue
+            if nodes is None and nest.phases[node] != phase:
+                continue
+            env[node] = self._compute(node, env, piece, phase)
+
+    def _compute(self, node: Node, env: Env, piece: Piece | None, phase: int) -> Lanes:
+        if node in self.buffers and node in self.buffered and self.nest.phases[node] < phase:
+            return self.emitter.load(self._in_buffer(node, piece), node.dtype, self.nest.width)
+        if node.kind == "load":
+            return self._load(node, piece)
+        if node.kind == "index":
+            return self._index(node, piece)
+        if node.kind == "fill":
+            return self.emitter.constant(node.args[0], node.dtype, 1)
+        args = [env[a.found()] if isinstance(a, Node) else a for a in node.args]
+        if node.kind == "cast":
+            return args[0].astype(node.dtype)
+        out = lanes.apply(node.op, self.emitter, args, node.params)
+        out = out.astype(node.dtype)
+        if node in self.buffers and piece is not None:
+            self.emitter.store(self._wide(out), self._in_buffer(node, piece))
+        return out
+
+    def _in_buffer(self, node: Node, piece: Piece | None) -> Any:
+        assert piece is not None
+        nest = self.nest
+        position, step = piece.start, nest.lane_size
+        for a in reversed(nest.inner):
+            position = self.b.add(position, self.times(self.index[a], step))
+            step *= nest.sizes[a]
+        return self.at(self.buffers[node], self.times(position, node.dtype.itemsize))
+
+    def _inner_address(self, pointer: Any, strides: dict[int, int]) -> Any:
+        for a in self.nest.inner:
+            if strides.get(a) and a in self.index:
+                pointer = self.at(pointer, self.times(self.index[a], strides[a]))
+        return pointer
+
+    def _load(self, node: Node, piece: Piece | None) -> Lanes:
+        nest, strides = self.nest, self.nest.strides[node]
+        if node not in self.pointers:  # a 0-d operand, read once per chunk
+            self._point_at([node])
+        pointer = self._inner_address(self.pointers[node], strides)
+        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
+        if not step or piece is None:
+            return self.emitter.load(pointer, node.dtype, 1)
+        pointer = self.at(pointer, self.times(piece.start, step))
+        if step == node.dtype.itemsize or nest.width == 1:
+            return self.emitter.load(pointer, node.dtype, nest.width, piece.mask)
+        places = self.emitter.sequence(range(nest.width), I64)
+        return self.emitter.gather(pointer, places, node.dtype, piece.mask, scale=step)
+
+    def _index(self, node: Node, piece: Piece | None) -> Lanes:
+        nest, strides = self.nest, self.nest.strides[node]
+        total: Any = self.const(0)
+        for a, step in strides.items():
+            if a != nest.lane:
+                total = self.b.add(total, self.times(self.index[a], step))
+        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
+        if not step or piece is None:
+            return Lanes(self.emitter, total, I64, 1)
+        total = self.b.add(total, self.times(piece.start, step))
+        first = self.emitter.splat(total, nest.width, I64)
+        return first + self.emitter.sequence([step * k for k in range(nest.width)], I64)
+
+    def _wide(self, x: Lanes) -> Lanes:
+        return x if x.count == self.nest.width else self.emitter.splat(x, self.nest.width)
+
+    # Stores
+
+    def _store_level(self, level: int, phase: int, env: Env, piece: Piece | None) -> None:
+        for store in self.nest.stores:
+            if self._store_depth(store) == level and self._store_place(store) == phase:
+                self._store(store, env, piece)
+
+    def _store(self, store: Store, env: Env, piece: Piece | None) -> None:
+        nest, x = self.nest, env[store.node] if store.node in env else self.outer[store.node]
+        pointer = self._inner_address(self.pointers[store], store.strides)
+        step = store.strides.get(nest.lane, 0) if nest.lane is not None else 0
+        if piece is None or not step:
+            self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
+            return
+        pointer = self.at(pointer, self.times(piece.start, step))
+        x = self._wide(x)
+        if step == store.value.dtype.itemsize or nest.width == 1:
+            self.emitter.store(x, pointer, piece.mask)
+            return
+        places = self.emitter.sequence(range(nest.width), I64)
+        self.emitter.scatter(x, pointer, places, piece.mask, scale=step)
+
+    # Pointwise
+
+    def _point_loop(self) -> None:
+        nest, b = self.nest, self.b
+        nodes = self._closure(0)
+        if nest.lane is None:
+            self._point_pieces([Piece(self.const(0), None)], nodes)
+            return
+        step = nest.width * nest.unroll
+        n, origin = self._block_extent()
+        if isinstance(n, int):
+            whole, rest = divmod(n, step)
+            if whole:
+                self._full_pieces(origin, self.const(whole), whole, nodes)
+            self._point_pieces(self._rest_pieces(origin, whole * step, rest), nodes)
+            return
+        trips = b.udiv(n, self.const(step))
+
+        def full() -> None:
+            self._full_pieces(origin, trips, 2, nodes)
+
+        self.guarded(b.icmp_signed(">", trips, self.const(0)), full)
+        if nest.lane_size % step:
+            self._ragged(origin, b.mul(trips, self.const(step)), n, nodes)
+
+    def _block_extent(self) -> tuple[Any, Any]:
+        """Lanes in this item's block (an int where all blocks have as many) and where it starts."""
+        nest, b = self.nest, self.b
+        if nest.blocks == 1:
+            return nest.lane_size, self.const(0)
+        origin = b.mul(self.lane_block, self.const(nest.block))
+        if nest.lane_size % nest.block == 0:
+            return nest.block, origin
+        left = b.sub(self.const(nest.lane_size), origin)
+        size = self.const(nest.block)
+        return b.select(b.icmp_signed("<", left, size), left, size), origin
+
+    def _full_pieces(self, origin: Any, trips: Any, known: int, nodes: list[Node]) -> None:
+        nest = self.nest
+
+        def body(i: Any, _: list[Any]) -> list[Any]:
+            base = self.b.add(origin, self.times(i, nest.width * nest.unroll))
+            starts = [self.b.add(base, self.const(u * nest.width)) if u else base for u in range(nest.unroll)]
+            self._point_pieces([Piece(s, None) for s in starts], nodes)
+            return []
+
+        if known == 1:
+            body(self.const(0), [])
+        else:
+            self.loop(self.const(0), trips, [], body)
+
+    def _rest_pieces(self, origin: Any, start: int, count: int) -> list[Piece]:
+        """Pieces for the last lanes, the last one masked."""
+        width, pieces = self.nest.width, []
+        while count > 0:
+            mask = self.emitter.first(count, width) if count < width else None
+            pieces.append(Piece(self.b.add(origin, self.const(start)), mask))
+            start, count = start + width, count - width
+        return pieces
+
+    def _ragged(self, origin: Any, start: Any, n: Any, nodes: list[Node]) -> None:
+        """The lanes after `start` of a block whose size is known only when it runs."""
+        b, width = self.b, self.nest.width
+        trips = b.udiv(b.add(b.sub(n, start), self.const(width - 1)), self.const(width))
+
+        def body(i: Any, _: list[Any]) -> list[Any]:
+            here = b.add(start, self.times(i, width))
+            mask = self.emitter.first(b.sub(n, here), width)
+            self._point_pieces([Piece(b.add(origin, here), mask)], nodes)
+            return []
+
+        self.guarded(b.icmp_signed(">", trips, self.const(0)), lambda: self._run(trips, body))
+
+    def _run(self, trips: Any, body: Callable[[Any, list[Any]], list[Any]]) -> None:
+        self.loop(self.const(0), trips, [], body)
+
+    def _point_pieces(self, pieces: list[Piece], nodes: list[Node]) -> None:
+        for piece in pieces:
+            env = dict(self.outer)
+            for node in nodes:
+                if node not in env:
+                    env[node] = self._compute(node, env, piece, 0)
+            self._store_level(2, 0, env, piece)
+
+    # Combining
+
+    def _reductions(self, phase: int) -> list[Node]:
+        return [n for n in self.nest.nodes if n.kind == "reduce" and self.nest.phases[n] == phase + 1]
+
+    def _start(self, nodes: list[Node], copies: int) -> list[Any]:
+        width = self.nest.width
+        one = [self.emitter.constant(identity(n.op, n.dtype), n.dtype, width).value for n in nodes]
+        return [v for v in one for _ in range(copies)]
+
+    def combine(self, node: Node, x: Lanes, y: Lanes) -> Lanes:
+        """Two partial results of a reduction."""
+        if node.op == "sum":
+            return x + y
+        if node.op == "prod":
+            return x * y
+        if node.op in ("any", "all"):
+            return x | y if node.op == "any" else x & y
+        out: Lanes = (self.xp.maximum if node.op == "max" else self.xp.minimum)(x, y)
+        return out
+
+    def _accumulate(self, node: Node, total: Any, env: Env, mask: Lanes | None) -> Any:
+        x = self._wide(env[node.args[0].found()].astype(node.dtype))
+        if mask is not None:
+            x = self.emitter.select(mask, x, self.emitter.constant(identity(node.op, node.dtype), node.dtype, x.count))
+        return self.combine(node, Lanes(self.emitter, total, node.dtype, x.count), x).value
+
+    def _row(self, phase: int, pieces: list[Piece] | None) -> None:
+        nest = self.nest
+        nodes, reductions = self._closure(phase), self._reductions(phase)
+        if not nodes and not reductions and not self._has_stores(phase, 2):
+            return
+        if pieces is not None:
+            totals = self._register_row(phase, pieces, nodes, reductions)
+        else:
+            totals = self._inner_loops(0, phase, dict(self.outer), nodes, reductions, self._start(reductions, nest.unroll))
+        copies = len(totals) // max(1, len(reductions))
+        for k, node in enumerate(reductions):
+            parts = [Lanes(self.emitter, v, node.dtype, nest.width) for v in totals[k * copies : (k + 1) * copies]]
+            while len(parts) > 1:
+                parts = [self.combine(node, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
+            self.outer[node] = self.emitter.reduce(parts[0], lambda x, y, node=node: self.combine(node, x, y))
+        self.buffered.update(n for n in nodes if n in self.buffers)
+
+    def _register_pieces(self) -> list[Piece]:
+        pieces = self._rest_pieces(self.const(0), 0, self.nest.lane_size)
+        return pieces
+
+    def _register_row(self, phase: int, pieces: list[Piece], nodes: list[Node], reductions: list[Node]) -> list[Any]:
+        totals: dict[Node, Any] = {}
+        for piece in pieces:
+            env = {**self.outer, **piece.env}
+            for node in nodes:
+                if node not in env:
+                    piece.env[node] = env[node] = self._compute(node, env, piece, phase)
+            self._store_level(2, phase, env, piece)
+            for node in reductions:
+                total = totals.get(node)
+                if total is None and piece.mask is None:
+                    totals[node] = self._wide(env[node.args[0].found()].astype(node.dtype)).value
+                else:
+                    total = self._start([node], 1)[0] if total is None else total
+                    totals[node] = self._accumulate(node, total, env, piece.mask)
+        return [totals[n] for n in reductions]
+
+    def _inner_loops(
+        self, depth: int, phase: int, env: Env, nodes: list[Node], reductions: list[Node], totals: list[Any]
+    ) -> list[Any]:
+        """Loops over the combined atoms, lanes innermost."""
+        nest = self.nest
+        if depth == len(nest.inner):
+            return self._lane_loop(phase, env, nodes, reductions, totals)
+        atom = nest.inner[depth]
+
+        def body(i: Any, sums: list[Any]) -> list[Any]:
+            self.index[atom] = i
+            here = dict(env)
+            self._emit_level(nest.depth + depth, phase, here, nodes, None)
+            return self._inner_loops(depth + 1, phase, here, nodes, reductions, sums)
+
+        return self.loop(self.const(0), self.const(nest.sizes[atom]), totals, body)
+
+    def _lane_loop(
+        self, phase: int, env: Env, nodes: list[Node], reductions: list[Node], totals: list[Any]
+    ) -> list[Any]:
+        nest = self.nest
+        step = nest.width * nest.unroll
+        whole, rest = divmod(nest.lane_size, step)
+
+        def pieces_body(pieces: list[Piece], sums: list[Any]) -> list[Any]:
+            out = list(sums)
+            for u, piece in enumerate(pieces):
+                here = dict(env)
+                for node in nodes:
+                    if node not in here:
+                        here[node] = self._compute(node, here, piece, phase)
+                self._store_level(2 + len(nest.inner), phase, here, piece)
+                for k, node in enumerate(reductions):
+                    at = k * nest.unroll + u
+                    out[at] = self._accumulate(node, out[at], here, piece.mask)
+            return out
+
+        def body(i: Any, sums: list[Any]) -> list[Any]:
+            base = self.times(i, step)
+            starts = [self.b.add(base, self.const(u * nest.width)) if u else base for u in range(nest.unroll)]
+            return pieces_body([Piece(s, None) for s in starts], sums)
+
+        if whole == 1:
+            totals = body(self.const(0), totals)
+        elif whole:
+            totals = self.loop(self.const(0), self.const(whole), totals, body)
+        return pieces_body(self._rest_pieces(self.const(0), whole * step, rest), totals) if rest else totals
+
+    # Columns
+
+    def _column_pieces(self) -> list[Piece]:
+        nest, b = self.nest, self.b
+        n, width = nest.lane_size, nest.width
+        origin = self.const(0) if self.lane_block is None else b.mul(self.lane_block, self.const(nest.block))
+        pieces = []
+        for u in range(nest.unroll):
+            start = b.add(origin, self.const(u * width))
+            if nest.blocks == 1:
+                left = n - u * width
+                mask = None if left >= width else self.emitter.first(max(left, 0), width)
+            else:
+                mask = self.emitter.first(b.sub(self.const(n), start), width) if n % nest.block else None
+            pieces.append(Piece(start, mask))
+        return pieces
+
+    def _columns(self, phase: int, pieces: list[Piece]) -> None:
+        nest = self.nest
+        nodes, reductions = self._closure(phase), self._reductions(phase)
+        for piece in pieces:
+            env = {**self.outer, **piece.env}
+            for node in nest.nodes:
+                if nest.levels[node] == 2 and nest.phases[node] == phase and node.kind != "reduce":
+                    piece.env[node] = env[node] = self._compute(node, env, piece, phase)
+            self._store_level(2, phase, env, piece)
+        if not reductions and not self._has_stores(phase, 3):
+            return
+        totals = self._start(reductions, len(pieces))
+        totals = self._column_loops(0, phase, pieces, [{**self.outer, **p.env} for p in pieces], nodes, reductions, totals)
+        for k, node in enumerate(reductions):
+            for u, piece in enumerate(pieces):
+                piece.env[node] = Lanes(self.emitter, totals[k * len(pieces) + u], node.dtype, nest.width)
+
+    def _column_loops(
+        self, depth: int, phase: int, pieces: list[Piece], envs: list[Env], nodes: list[Node], reductions: list[Node],
+        totals: list[Any],
+    ) -> list[Any]:  # fmt: skip
+        nest = self.nest
+        atom = nest.inner[depth]
+        is_last = depth + 1 == len(nest.inner)
+
+        def body(i: Any, sums: list[Any]) -> list[Any]:
+            self.index[atom] = i
+            here = [dict(env) for env in envs]
+            for piece, env in zip(pieces, here, strict=True):
+                for node in nodes:
+                    if nest.levels[node] == nest.depth + depth and node not in env:
+                        env[node] = self._compute(node, env, piece, phase)
+                self._store_level(nest.depth + depth, phase, env, piece)
+            if not is_last:
+                return self._column_loops(depth + 1, phase, pieces, here, nodes, reductions, sums)
+            out = list(sums)
+            for k, node in enumerate(reductions):
+                for u, env in enumerate(here):
+                    at = k * len(pieces) + u
+                    out[at] = self._accumulate(node, out[at], env, None)
+            return out
+
+        return self.loop(self.const(0), self.const(nest.sizes[atom]), totals, body)

@@ -1,0 +1,393 @@
+"""A planned program with its memory: bound to arrays, it runs as native stretches with host calls between them."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler import cache as code_cache
+from rushlight.compiler import plan as planning
+from rushlight.compiler import runtime
+from rushlight.compiler.graph import Graph, Value
+from rushlight.compiler.kernel import HostCall, Kernel, Step
+from rushlight.compiler.memory import GuardedMemory, Memory, array_at, guarded
+from rushlight.ops.kinds import View
+from rushlight.spec import Spec
+
+ndarray = np.ndarray
+# (function, offset of its slots, chunks), or what Python calls
+Piece = tuple[int, int, int] | Callable[[], None]
+
+
+def build(graph: Graph, steps: Sequence[Step], *, guard: str = "") -> Program:
+    """Plan `graph`, carried out by `steps`, and make it ready to run.
+
+    Parameters
+    ----------
+    graph, steps
+        What is computed, and how, in order. Views (calls of `View` ops) need no step; every other call that something
+        needs must be carried out by one.
+    guard : {"", "after", "before"}
+        For tests: every buffer lies in pages of its own, and the page after (before) it cannot be touched.
+    """
+    plan = planning.make(graph, steps)
+    return GuardedProgram(plan, guard) if guard else Program(plan)
+
+
+def host_steps(graph: Graph) -> list[Step]:
+    """Steps that run a whole graph on NumPy."""
+    return [HostCall(call) for call in graph.calls if not isinstance(call.op, View)]
+
+
+class Program:
+    """Compiled steps and the memory they work in.
+
+    `bind` every input once, `set_output` every output before each run (each run writes into the arrays that were set
+    last), then `run`. Not for two threads at once.
+
+    Attributes
+    ----------
+    graph : what it computes
+    steps : how, views that had to be copied included
+    output_specs : shape and dtype of the outputs
+    arena_bytes : memory of all intermediate values together
+    """
+
+    def __init__(self, plan: planning.Plan, memory: Memory | None = None) -> None:
+        self.plan = plan
+        self.graph = plan.graph
+        self.steps = plan.steps
+        self.output_specs: list[Spec] = [v.spec for v in plan.graph.outputs]
+        self.arena_bytes = plan.arena
+        self._memory = memory or Memory(plan)
+        self._table = _Table(plan, self._memory)
+        self._slots = _Slots(plan, self._memory)
+        self._keep: list[Any] = []
+        self._bound: list[Any] = [None] * len(self.graph.inputs)
+        pieces = self._pieces()
+        self._slots.finish()
+        self._actions = self._joined(pieces)
+        self._pieces_by_step = pieces
+        if len(self._actions) == 1:
+            self.run = self._actions[0]  # type: ignore[method-assign]
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The native steps."""
+        return [step for step in self.steps if isinstance(step, Kernel)]
+
+    def bind(self, i: int, array: Any) -> None:
+        """Use `array` as input `i` from now on."""
+        value = self.graph.inputs[i]
+        if array.shape != value.shape or array.dtype != value.dtype or not _has_layout(array, value):
+            raise ValueError(
+                f"input {i} is {array.dtype}{list(array.shape)} with strides {array.strides}; it takes {value!r}"
+            )
+        self._bound[i] = array
+        self._put(planning.Home("input", i), array)
+
+    def set_output(self, k: int, array: Any) -> None:
+        """Write output `k` into `array`, C-contiguous, from now on."""
+        spec = self.output_specs[k]
+        if array.shape != spec.shape or array.dtype != spec.dtype or not array.flags.c_contiguous:
+            raise ValueError(f"output {k} needs a contiguous {spec.dtype}{list(spec.shape)}")
+        self._put(planning.Home("output", k), array)
+
+    def _put(self, home: planning.Home, array: Any) -> None:
+        self._slots.put(home, planning.address_of(array))
+        self._table.put(home, array)
+
+    def new_outputs(self) -> list[Any]:
+        """Fresh arrays for the outputs, set."""
+        arrays = [np.empty(spec.shape, spec.dtype) for spec in self.output_specs]
+        for k, array in enumerate(arrays):
+            self.set_output(k, array)
+        return arrays
+
+    def run(self) -> None:
+        """Carry out the steps."""
+        for action in self._actions:
+            action()
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        """Bind all inputs, run, and return fresh outputs."""
+        for i, array in enumerate(inputs):
+            self.bind(i, array)
+        outputs = self.new_outputs()
+        self.run()
+        return outputs
+
+    def profile(self) -> list[float]:
+        """Run once, step by step; the seconds of each of `steps`, and last those of the copies after them."""
+        seconds = []
+        for piece in self._pieces_by_step:
+            action = self._native_action([piece]) if isinstance(piece, tuple) else piece
+            start = time.perf_counter()
+            action()
+            seconds.append(time.perf_counter() - start)
+        count = len(self.steps)
+        return [*seconds[:count], sum(seconds[count:])]
+
+    def _pieces(self) -> list[Piece]:
+        """The steps and then the copies, each an instruction (function, offset of its slots, chunks) or a callable."""
+        kernels = self.kernels
+        loaded = code_cache.functions([code_cache.Source(k.key, k.build, k.name) for k in kernels]) if kernels else []
+        self._keep += loaded
+        addresses = {kernel: found.address for kernel, found in zip(kernels, loaded, strict=True)}
+        pieces: list[Piece] = []
+        for at, step in enumerate(self.steps):
+            if isinstance(step, Kernel):
+                slots = self._slots.add([*step.reads, *step.writes], self._memory.workspace(at))
+                pieces.append((addresses[step], slots, step.chunks))
+            else:
+                pieces.append(_HostStep(step, self._table, self.plan.drops[at]).run)
+        early: list[Piece] = []
+        late: list[Piece] = []
+        for copy in self.plan.copies:
+            if copy.staged is not None:
+                early.append(self._staging(copy))
+            (early if copy.home.place == "output" else late).append(self._copy(copy))
+        return pieces + early + late
+
+    def _copy(self, copy: planning.Copy) -> Piece:
+        """A native copy where both sides are contiguous bytes."""
+        table, value = self._table, copy.source
+        if copy.staged is None and self.kernels and self.plan.is_dense(value) and self._is_dense(copy.home):
+            size = planning.nbytes(value)
+            slots = self._slots.add_copy(copy.home, value, size)
+            return (runtime.native().copy_address, slots, runtime.copy_chunks(size))
+        source = table.position(value) if copy.staged is None else table.positions[copy]
+        return self._host_copy(source, table.target(copy.home))
+
+    def _staging(self, copy: planning.Copy) -> Piece:
+        value = copy.source
+        held = self._table.add(array_at(self._memory.staged(copy), value.shape, value.dtype))
+        self._table.positions[copy] = held
+        return self._host_copy(self._table.position(value), held)
+
+    def _host_copy(self, source: int, target: int) -> Callable[[], None]:
+        arrays = self._table.arrays
+        return lambda: np.copyto(arrays[target], arrays[source])
+
+    def _is_dense(self, home: planning.Home) -> bool:
+        return home.place == "output" or planning.is_dense(self.graph.inputs[home.index])
+
+    def _joined(self, pieces: list[Piece]) -> list[Callable[[], None]]:
+        """Consecutive instructions become one native call."""
+        actions: list[Callable[[], None]] = []
+        for is_native, group in itertools.groupby(pieces, lambda piece: isinstance(piece, tuple)):
+            members: list[Any] = list(group)
+            actions += [self._native_action(members)] if is_native else members
+        return actions
+
+    def _native_action(self, pieces: list[tuple[int, int, int]]) -> Callable[[], None]:
+        slots = self._slots.address
+        listed = runtime.instructions([(f, slots + offset, chunks) for f, offset, chunks in pieces])
+        native = runtime.native()
+        run, start, address = native.run, native.start, ctypes.c_void_p(ctypes.addressof(listed))
+        self._keep.append(listed)
+
+        def stretch() -> None:
+            if run(address):
+                start()
+
+        return stretch
+
+
+class GuardedProgram(Program):
+    """A program whose buffers all end (or begin) where memory ends: touching what is outside one is a crash."""
+
+    def __init__(self, plan: planning.Plan, side: str) -> None:
+        super().__init__(plan, GuardedMemory(plan, side))
+        self._side = side
+        self._given: dict[planning.Home, tuple[Any, Any]] = {}
+        self._actions_inside = self._actions
+        self.run = self._run_guarded  # type: ignore[method-assign]
+
+    def _put(self, home: planning.Home, array: Any) -> None:
+        if home in self._given:
+            self._given[home] = (array, self._given[home][1])
+            return
+        low, high = planning.extent(array.shape, array.itemsize, array.strides) if array.size else (0, 0)
+        held = array_at(guarded(high - low, self._side) - low, array.shape, array.dtype, array.strides)
+        super()._put(home, held)
+        self._given[home] = (array, held)
+
+    def _run_guarded(self) -> None:
+        updated = {target for target, _ in self.graph.updates}
+        for home, (array, held) in self._given.items():
+            if home.place == "input":
+                np.copyto(held, array)
+        for action in self._actions_inside:
+            action()
+        for home, (array, held) in self._given.items():
+            if home.place == "output" or self.graph.inputs[home.index] in updated:
+                np.copyto(array, held)
+
+
+def _has_layout(array: Any, value: Value) -> bool:
+    """Whether an array's strides are those that an input was declared with; strides of dims of size 1 mean nothing."""
+    if value.strides is None:
+        return bool(array.flags.c_contiguous)
+    if array.strides == value.strides or array.size == 0:
+        return True
+    return all(n == 1 or s == t for n, s, t in zip(array.shape, array.strides, value.strides, strict=True))
+
+
+class _Slots:
+    """The addresses that kernels read, all in one array; cells of inputs and outputs follow what is bound."""
+
+    def __init__(self, plan: planning.Plan, memory: Memory) -> None:
+        self.plan = plan
+        self.memory = memory
+        self.words: list[int] = []
+        self.cells: dict[planning.Home, list[tuple[int, int]]] = {}
+        self.array: Any = None
+        self.address = 0
+
+    def add(self, values: Sequence[Value], workspace: int) -> int:
+        """Slots for a kernel; their offset in bytes."""
+        start = len(self.words)
+        for value in values:
+            self._show(value)
+        self.words.append(workspace)
+        return start * 8
+
+    def add_copy(self, home: planning.Home, source: Value, size: int) -> int:
+        """Slots for a copy of `size` bytes."""
+        start = len(self.words)
+        self._follow(home, 0)
+        self._show(source)
+        self.words.append(size)
+        return start * 8
+
+    def _show(self, value: Value) -> None:
+        root = self.plan.root(value)
+        offset = self.plan.layouts[value][0] if root is not value else 0
+        home = self.plan.homes.get(root)
+        if home is None or home.place == "arena":
+            self.words.append(self.memory.address(root) + offset)
+        else:
+            self._follow(home, offset)
+
+    def _follow(self, home: planning.Home, offset: int) -> None:
+        self.cells.setdefault(home, []).append((len(self.words), offset))
+        self.words.append(0)
+
+    def finish(self) -> None:
+        """Nothing more is added."""
+        self.array = (ctypes.c_uint64 * max(1, len(self.words)))(*self.words)
+        self.address = ctypes.addressof(self.array)
+
+    def put(self, home: planning.Home, address: int) -> None:
+        """Bind an input or output."""
+        array = self.array
+        for cell, offset in self.cells.get(home, ()):
+            array[cell] = address + offset
+
+
+class _Table:
+    """The arrays that host calls and copies work on; those over inputs and outputs follow what is bound."""
+
+    def __init__(self, plan: planning.Plan, memory: Memory) -> None:
+        self.plan = plan
+        self.memory = memory
+        self.arrays: list[Any] = []
+        self.positions: dict[Any, int] = {}
+        self.followers: dict[planning.Home, list[tuple[int, Value | None]]] = {}
+        self.bound: dict[planning.Home, Any] = {}
+
+    def add(self, array: Any) -> int:
+        """Another entry; its position."""
+        self.arrays.append(array)
+        return len(self.arrays) - 1
+
+    def target(self, home: planning.Home) -> int:
+        """Position of the array bound to an input or output."""
+        if home not in self.positions:
+            self.positions[home] = self.add(None)
+            self.followers.setdefault(home, []).append((self.positions[home], None))
+        return self.positions[home]
+
+    def position(self, value: Value) -> int:
+        """Position of a value's array."""
+        if value not in self.positions:
+            self.positions[value] = at = self.add(value.data)
+            root = self.plan.root(value)
+            home = self.plan.homes.get(root)
+            if home is not None and home.place != "arena":
+                self.followers.setdefault(home, []).append((at, value))
+            elif home is not None or value in self.plan.alias:
+                self._show(at, value, self.memory.address(root))
+        return self.positions[value]
+
+    def put(self, home: planning.Home, array: Any) -> None:
+        """Bind an input or output."""
+        self.bound[home] = array
+        for at, value in self.followers.get(home, ()):
+            if value is None or (value.is_input and value not in self.plan.alias):
+                self.arrays[at] = array
+            else:
+                self._show(at, value, planning.address_of(array))
+
+    def _show(self, at: int, value: Value, address: int) -> None:
+        offset, strides = self.plan.layouts.get(value, (0, None))
+        self.arrays[at] = array_at(address + offset, value.shape, value.dtype, strides)
+
+
+class _HostStep:
+    """One call on NumPy arrays: results are copied to their planned memory, or kept as they came."""
+
+    def __init__(self, step: HostCall, table: _Table, drops: Sequence[Value]) -> None:
+        call, homes = step.call, table.plan.homes
+        self.call = call
+        self.arrays = table.arrays
+        self.operands = tuple(
+            [_position(table, e) for e in a] if isinstance(a, (tuple, list)) else _position(table, a)
+            for a in call.operands
+        )
+        # operands in planned memory: what shares it must be copied before that memory is used again
+        self.planned = [table.position(v) for v in call.values() if table.plan.root(v) in homes]
+        self.results = [(table.position(v), v in homes, v) for v in call.results]
+        self.drops = [table.position(v) for v in drops]
+
+    def run(self) -> None:
+        """Carry it out."""
+        arrays, call = self.arrays, self.call
+        operands = tuple([arrays[i] for i in a] if isinstance(a, list) else arrays[a] for a in self.operands)
+        out = call.op.eager(operands, dict(call.params))
+        results = out if isinstance(out, tuple) else (out,)
+        for (at, planned, value), result in zip(self.results, results, strict=True):
+            if planned:
+                if np.shape(result) != value.shape:
+                    raise AssertionError(f"{call.op.name} gave shape {np.shape(result)}, its rule says {value.shape}")
+                np.copyto(arrays[at], result, casting="unsafe")
+            else:
+                arrays[at] = self._own(np.asarray(result, value.dtype))
+        for at in self.drops:
+            arrays[at] = None
+
+    def _own(self, result: Any) -> Any:
+        """`result`, copied if it shows planned memory."""
+        if not self.planned:
+            return result
+        owner = _owner(result)
+        if owner.base is not None or any(_owner(self.arrays[i]) is owner for i in self.planned):
+            return result.copy(order="K")
+        return result
+
+
+def _owner(array: Any) -> Any:
+    """The end of an array's chain of bases."""
+    while type(array.base) is ndarray:
+        array = array.base
+    return array
+
+
+def _position(table: _Table, operand: Any) -> int:
+    return table.position(operand) if isinstance(operand, Value) else table.add(operand)

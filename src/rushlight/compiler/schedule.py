@@ -1,0 +1,347 @@
+"""Which calls of a graph run together: fusion into kernels, and the order of the steps.
+
+Calls are taken in order. Each starts a unit of its own and then joins the units that make its operands, and those that
+read what it reads, wherever their loops agree and no path runs from one to the other through a third.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rushlight.compiler.access import is_view, resolve
+from rushlight.compiler.binding import is_available
+from rushlight.compiler.graph import Call, Graph, Value
+from rushlight.compiler.kernel import HostCall, Kernel, Step
+from rushlight.compiler.loops import Group, Misfit, Space, can_lower, fused_kernel, group_of, joined
+from rushlight.compiler.loops_nest import Form, analyse
+from rushlight.ops.kinds import View
+
+MOST_NODES = 120
+MOST_ARRAYS = 28
+ROW_BYTES = 768 << 10
+SHARED_BYTES = 4 << 10
+
+SEEDS: dict[str, Callable[..., Kernel | None]] = {}
+"""Kernels with loops of their own: op name to `make(call, resolve)`, which gives None for what it cannot do."""
+
+
+class Schedule(list[Step]):
+    """Steps in order.
+
+    Attributes
+    ----------
+    reasons : (maker, user, why they do not share a kernel), for neighbours that do not
+    """
+
+    def __init__(self, steps: Any = ()) -> None:
+        super().__init__(steps)
+        self.reasons: list[tuple[Call, Call, str]] = []
+
+
+@dataclass(eq=False)
+class Unit:
+    """Calls that become one step; `before` are the units it needs, directly or not, as bits."""
+
+    number: int
+    calls: list[Call]
+    group: Group | None = None
+    kernel: Kernel | None = None
+    before: int = 0
+    stored: list[Value] = field(default_factory=list)
+
+    @property
+    def bit(self) -> int:
+        """Its place in `before` of others."""
+        return 1 << self.number
+
+
+def schedule(graph: Graph) -> Schedule:
+    """The steps that carry out a graph.
+
+    Views become part of the code that reads them; calls that have no native form are host calls.
+    """
+    if not is_available():
+        return Schedule(HostCall(c) for c in graph.calls if not isinstance(c.op, View))
+    return _Scheduler(graph).run()
+
+
+class _Scheduler:
+    """Units in the making."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.space = Space()
+        self.units: dict[int, Unit] = {}
+        self.maker: dict[Value, Unit] = {}
+        self.readers: dict[Value, list[Unit]] = {}
+        self.copied: set[Value] = set()
+        self.reasons: list[tuple[Call, Call, str]] = []
+        self.calls = list(self._needed(graph.calls))
+        self.users = self._users()
+        self.kept = {self.root(v) for v in graph.kept()}
+        self.last_effect: Unit | None = None
+        self.count = 0
+
+    def root(self, value: Value) -> Value:
+        """The value whose memory `value` shows."""
+        access = resolve(value, self.copied)
+        if access is None:
+            raise AssertionError(f"{value!r} has no memory")
+        return access.root
+
+    def _needed(self, calls: list[Call]) -> Iterator[Call]:
+        """All but views of memory; those that need a copy are noted as values with memory of their own."""
+        for call in calls:
+            if isinstance(call.op, View):
+                if all(resolve(v, self.copied) is not None for v in call.results):
+                    continue
+                self.copied.update(call.results)
+            yield call
+
+    def _users(self) -> dict[Value, list[Call]]:
+        users: dict[Value, list[Call]] = {}
+        for call in self.calls:
+            for value in dict.fromkeys(map(self.root, call.values())):
+                users.setdefault(value, []).append(call)
+        return users
+
+    def run(self) -> Schedule:
+        """Fuse and order."""
+        for call in self.calls:
+            self._enter(call)
+        self._batch()
+        out = Schedule(self._steps())
+        out.reasons = self.reasons
+        return out
+
+    # Units
+
+    def _new(self, calls: list[Call], **more: Any) -> Unit:
+        unit = Unit(self.count, calls, **more)
+        self.count += 1
+        for value in {self.root(v) for c in calls for v in c.values()}:
+            maker = self.maker.get(value)
+            if maker is not None:
+                unit.before |= maker.before | maker.bit
+        return unit
+
+    def _register(self, unit: Unit) -> None:
+        self.units[unit.number] = unit
+        for call in unit.calls:
+            for value in call.results:
+                self.maker[value] = unit
+            for value in map(self.root, call.values()):
+                readers = self.readers.setdefault(value, [])
+                if unit not in readers:
+                    readers.append(unit)
+
+    def _enter(self, call: Call) -> None:
+        group = self._group(call)
+        if group is None:
+            self._opaque(call)
+            return
+        unit = self._new([call], group=group)
+        unit.stored = self._stored(group)
+        unit = self._join_makers(unit)
+        unit = self._join_readers(unit)
+        self._register(unit)
+
+    def _group(self, call: Call) -> Group | None:
+        if call.op.name in SEEDS or not can_lower(call):
+            return None
+        mark = self.space.mark()
+        try:
+            group = group_of(self.space, call, self.copied)
+            analyse(self.space, group.nodes, group.results)
+        except (Misfit, KeyError, NotImplementedError):
+            self.space.undo(mark)
+            return None
+        return group
+
+    def _opaque(self, call: Call) -> None:
+        make = SEEDS.get(call.op.name)
+        kernel = make(call, lambda v: resolve(v, self.copied)) if make else None
+        unit = self._new([call], kernel=kernel)
+        if call.has_effect:
+            if self.last_effect is not None:
+                unit.before |= self.last_effect.before | self.last_effect.bit
+            self.last_effect = unit
+        self._register(unit)
+
+    def _stored(self, group: Group) -> list[Value]:
+        """Results of a group that others need."""
+        own = set(map(id, group.calls))
+        return [
+            v for v in group.results
+            if v in self.kept or any(id(user) not in own for user in self.users.get(v, ()))
+        ]  # fmt: skip
+
+    # Joining
+
+    def _join_makers(self, unit: Unit) -> Unit:
+        assert unit.group is not None
+        makers = {self.maker.get(self.root(v)) for v in unit.group.loads} - {None}
+        for maker in sorted(makers, key=lambda m: -m.number):  # type: ignore[union-attr]
+            if maker is not None and maker.number in self.units:
+                unit = self._try(maker, unit) or unit
+        return unit
+
+    def _join_readers(self, unit: Unit) -> Unit:
+        """Join one that reads the same large array without either needing the other."""
+        assert unit.group is not None
+        for value in list(unit.group.loads):
+            root = self.root(value)
+            if root.dtype.itemsize * _count(root) < SHARED_BYTES:
+                continue
+            for other in self.readers.get(root, ())[-4:]:
+                related = other is unit or other.before & unit.bit or unit.before & other.bit
+                if other.number in self.units and other.group is not None and not related:
+                    unit = self._try(other, unit, quiet=True) or unit
+        return unit
+
+    def _try(self, first: Unit, second: Unit, *, quiet: bool = False) -> Unit | None:
+        if first is second:
+            return None
+        why = self._obstacle(first, second)
+        if not why:
+            made = self._merged(first, second)
+            if isinstance(made, Unit):
+                return made
+            why = made
+        if not quiet:
+            self.reasons.append((first.calls[-1], second.calls[0], why))
+        return None
+
+    def _obstacle(self, first: Unit, second: Unit) -> str:
+        if first.group is None:
+            return "a kernel with loops of its own" if first.kernel else "runs on the host"
+        assert second.group is not None
+        if len(first.group.nodes) + len(second.group.nodes) > MOST_NODES:
+            return "enough work for one kernel"
+        for other in self.units.values():
+            if other.before & first.bit and second.before & other.bit and other is not second:
+                return f"{other.calls[-1].op.name} lies between"
+        return ""
+
+    def _merged(self, first: Unit, second: Unit) -> Unit | str:
+        assert first.group is not None and second.group is not None
+        links = []
+        for value in second.group.loads:
+            access = resolve(value, self.copied)
+            if access is not None and access.root in first.group.results:
+                links.append((access.root, value))
+        mark = self.space.mark()
+        group = None
+        try:
+            group = joined(first.group, second.group, links)
+            stored = self._stored(group)
+            form = analyse(self.space, group.nodes, {v: group.results[v] for v in stored}, strict=True)
+            why = _unwise(self.space, form)
+        except Misfit as misfit:
+            why = str(misfit)
+        if why or group is None:
+            self.space.undo(mark)
+            for node in getattr(group, "aliased", ()):
+                node.alias = None
+            return why
+        return self._replace(first, second, group, stored)
+
+    def _replace(self, first: Unit, second: Unit, group: Group, stored: list[Value]) -> Unit:
+        """One unit in the place of two."""
+        unit = Unit(first.number, group.calls, group=group, stored=stored)
+        gone = first.bit | second.bit
+        unit.before = (first.before | second.before) & ~gone
+        self.units.pop(second.number, None)
+        for other in self.units.values():
+            if other is not first and other.before & gone:
+                other.before = (other.before | unit.before | unit.bit) & ~(gone & ~unit.bit)
+        for readers in self.readers.values():
+            if first in readers or second in readers:
+                readers[:] = [r for r in readers if r is not first and r is not second]
+        self._register(unit)
+        return unit
+
+    def _batch(self) -> None:
+        """Groups of one structure in one kernel."""
+
+    # Steps
+
+    def _steps(self) -> Iterator[Step]:
+        waiting = {u.number: u for u in self.units.values()}
+        position = {id(c): i for i, c in enumerate(self.calls)}
+        place = {n: max(position[id(c)] for c in u.calls) for n, u in waiting.items()}
+        needs = {n: u.before for n, u in waiting.items()}
+        everyone = 0
+        for n in waiting:
+            everyone |= 1 << n
+        ready = [(place[n], n) for n, before in needs.items() if not before & everyone]
+        heapq.heapify(ready)
+        done = 0
+        left = {n for n, before in needs.items() if before & everyone}
+        while ready:
+            _, n = heapq.heappop(ready)
+            done |= 1 << n
+            yield from self._step(waiting[n])
+            free = [k for k in left if not needs[k] & everyone & ~done]
+            for k in free:
+                left.discard(k)
+                heapq.heappush(ready, (place[k], k))
+        if left:
+            raise AssertionError("the steps need one another in a circle")
+
+    def _step(self, unit: Unit) -> Iterator[Step]:
+        if unit.kernel is not None:
+            yield unit.kernel
+        elif unit.group is None:
+            yield from map(HostCall, unit.calls)
+        elif unit.stored:
+            yield fused_kernel(unit.group, unit.stored)
+
+
+def _count(value: Value) -> int:
+    n = 1
+    for k in value.shape:
+        n *= k
+    return n
+
+
+def _unwise(space: Space, form: Form) -> str:
+    """Why loops that agree are better kept apart; empty where they are not."""
+    loads = [n for n in form.nodes if n.kind == "load"]
+    if len({n.access.root for n in loads if n.access}) + len(form.stores) > MOST_ARRAYS:
+        return "too many arrays for one kernel"
+    if not form.combined:
+        return ""
+    late = _after_reduction(form)
+    if not late:
+        return ""
+    steps = space.size(tuple(form.combined))
+    row = sum(n.dtype.itemsize * steps for n in loads if any(a in form.combined for a in form.strides[n]))
+    if row > ROW_BYTES:
+        return "a row is too long to stay in the cache"
+    if space.size(tuple(form.rows)) < 4 and row > 64 << 10:
+        return "too few rows to share among threads"
+    return ""
+
+
+def _after_reduction(form: Form) -> bool:
+    """Whether whole rows are gone through again after something was combined."""
+    late: set[Any] = set()
+    full: set[Any] = set()
+    for node in form.nodes:
+        operands = node.operands
+        if node.kind == "reduce":
+            late.add(node)
+            if operands[0] in late:
+                return True
+            continue
+        if any(a in late for a in operands):
+            late.add(node)
+        if any(a in full for a in operands) or any(a in form.combined for a in form.strides.get(node, ())):
+            full.add(node)
+        if node in late and node in full:
+            return True
+    return any(s.node in late and any(a in form.combined for a in s.strides) for s in form.stores)

@@ -1,0 +1,323 @@
+"""The function that a trace becomes: checks, what is bound where, the run, and what is put where afterwards.
+
+It is one straight line of generated Python, because it is the price of every call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from operator import getitem
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler.guards import PLAIN, Guards, Names, same
+from rushlight.compiler.trace import Trace
+from rushlight.compiler.trace_number import TracedNumber
+from rushlight.compiler.trace_array import TraceBreak, TracedArray
+from rushlight.compiler.trace_outcome import Made, Outcome, Reader, is_spent
+from rushlight.modes import ACTIVE, state
+from rushlight.ops.kinds import OPS
+from rushlight.tape import Node, Variable, freed_error, record, wrap
+
+MISS = object()
+
+
+class Spent(Node):
+    """The node of a result whose history the program has walked and released."""
+
+    __slots__ = ()
+    ordinary = False
+
+    def __init__(self) -> None:
+        self.edges = ()
+        self.saved = None
+        self.versions = ()
+        self.specs = self.where = self.hooks = self.out_specs = None
+
+    def pull(self, g: Any) -> Any:
+        raise freed_error()
+
+    pull_graph = pull
+
+    def check(self) -> None:
+        raise freed_error()
+
+
+_SPENT: dict[str, type[Spent]] = {}
+
+
+def spent_node(name: str) -> Spent:
+    """A spent node that prints as `name`."""
+    cls = _SPENT.get(name)
+    if cls is None:
+        cls = _SPENT[name] = type(name, (Spent,), {"__slots__": ()})
+    return cls()
+
+
+class Results:
+    """Python source that rebuilds what the traced function returned."""
+
+    def __init__(self, names: Names, reader: Reader, sources: dict[int, str], outside: dict[int, Any]) -> None:
+        self.names = names
+        self.reader = reader
+        self.sources = sources
+        self.outside = outside
+        self.numbers: list[int] = []
+
+    def source(self, value: Any) -> str:
+        """Source of one result."""
+        if isinstance(value, Variable):
+            return self.tensor(value)
+        if isinstance(value, TracedNumber):
+            number = self.reader.output(value.read())
+            return f"o[{number}].item()"
+        if isinstance(value, TracedArray):
+            raise TraceBreak("returns an array instead of a tensor")
+        if isinstance(value, PLAIN) or id(value) in self.outside:
+            return self.names.add(value)
+        if type(value) in (tuple, list):
+            inner = "".join(f"{self.source(v)}, " for v in value)
+            return f"({inner})" if type(value) is tuple else f"[{inner}]"
+        if isinstance(value, dict):
+            inner = ", ".join(f"{self.names.add(k)}: {self.source(v)}" for k, v in value.items())
+            return f"{{{inner}}}" if type(value) is dict else f"{self.names.add(type(value))}({{{inner}}})"
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return f"{self.names.add(type(value))}({', '.join(map(self.source, value))})"
+        if isinstance(value, tuple):
+            return self.names.add(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            inner = ", ".join(f"{k!r}: {self.source(v)}" for k, v in vars(value).items())
+            return f"rebuilt({self.names.add(type(value))}, {{{inner}}})"
+        if isinstance(value, type) or callable(value) and not hasattr(value, "__dict__"):
+            return self.names.add(value)
+        raise TraceBreak(f"returns a {type(value).__name__} made in the function")
+
+    def tensor(self, t: Any) -> str:
+        """Source of a tensor."""
+        if self.reader.is_outside(t):
+            return self.sources.get(id(t)) or self.names.add(t)
+        return self.reader.tensor(t).name
+
+
+def rebuilt(cls: Any, fields: dict[str, Any]) -> Any:
+    """An instance of a dataclass with the given fields."""
+    made = object.__new__(cls)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def chained(array: Any, chain: Any) -> Any:
+    """An array seen through a chain of views."""
+    for op, params, index in chain:
+        array = op.eager((array,), dict(params))
+        array = array if index is None else array[index]
+    return array
+
+
+def viewed(t: Any, chain: Any) -> Any:
+    """A tensor seen through a chain of views, with the history they give."""
+    for op, params, index in chain:
+        t = record(op, (t,), dict(params))
+        t = t if index is None else t[index]
+    return t
+
+
+class Writer:
+    """Writes the function of one trace."""
+
+    def __init__(self, names: Names, guards: Guards, trace: Trace, outcome: Outcome) -> None:
+        self.names = names
+        self.guards = guards
+        self.trace = trace
+        self.outcome = outcome
+        self.sources = {i: source for i, (_, source, _) in guards.arguments.items()}
+        self.lines: list[str] = []
+        self.tests: list[tuple[str, str]] = []
+        self.grads = {id(g): t for t, g in trace.first_grads.values() if g is not None}
+        self.counted = 0
+
+    def source_of(self, t: Any) -> str:
+        """Source of a tensor from outside."""
+        found = self.sources.get(id(t))
+        if found is None and id(t) in self.grads and id(t) not in self.guards.tensors:
+            return f"{self.source_of(self.grads[id(t)])}._grad"
+        return found or self.names.add(t)
+
+    # Checks of tensors
+
+    def tensor_checks(self) -> None:
+        """Tests of what the program knows of tensors besides their arrays."""
+        for t, source, path in self.guards.arguments.values():
+            kind = self.names.add(type(t))
+            self.tests.append((f"type({source}) is {kind}", f"the type of {path}"))
+        for t, grad in self.trace.first_grads.values():
+            wanted = "is" if grad is None else "is not"
+            self.tests.append((f"{self.source_of(t)}.grad {wanted} None", f"whether {self.label(t)} has a gradient"))
+        self._node_checks()
+
+    def _node_checks(self) -> None:
+        boundaries = self.trace.boundaries
+        tensors = {i: h.tensor for i, h in self.trace.lifted.items()}
+        tensors.update({i: t for i, (t, _, _) in self.guards.arguments.items()})
+        plain = []
+        for i, t in tensors.items():
+            source = self.source_of(t)
+            if i in boundaries:
+                test = f"{source}._node is not None and type({source}._node) is not {self.names.add(_LEAF)}"
+            elif t._node is None:
+                test = f"{source}._node is None"
+                if i not in self.sources and id(t) not in self.grads:
+                    plain.append(t)
+                    continue
+            elif i in self.sources:
+                test = f"type({source}._node) is {self.names.add(_LEAF)}"
+            else:
+                test = f"{source}._node is {self.names.add(t._node)}"
+            self.tests.append((test, f"requires_grad of {self.label(t)}"))
+            if i in self.sources:
+                view = "None" if t._view is None else "not None"
+                self.tests.append((f"{source}._view is {view}", f"whether {self.label(t)} is a view"))
+        if plain:
+            self.tests.append((f"none_required({self.names.add(plain)})", "requires_grad of a tensor"))
+
+    def label(self, t: Any) -> str:
+        """A tensor in words."""
+        for _, (held, _, path) in self.guards.arguments.items():
+            if held is t:
+                return path
+        for module in self.guards.modules:
+            for name, p in [*module.parts[0][0].named_parameters(), *module.parts[0][0].named_buffers()]:
+                if p is t:
+                    return name
+        if id(t) in self.grads:
+            return f"the gradient of {self.label(self.grads[id(t)])}"
+        return "a tensor"
+
+    # The run
+
+    def bind_lines(self, inputs: list[Any]) -> list[Any]:
+        """Lines that bind inputs; returns for each input what is bound at first."""
+        first: list[Any] = []
+        for i, buffer in enumerate(inputs):
+            kind = buffer.source[0]
+            first.append(getattr(self, f"_bind_{kind}")(i, buffer))
+        return first
+
+    def _bind_tensor(self, i: int, buffer: Any) -> Any:
+        t = buffer.source[1]
+        held = [h for h in self.trace.lifted.values() if h.traced.buffer is buffer]
+        for k, h in enumerate(held):
+            self.lines.append(f"a = {self.source_of(h.tensor)}._data")
+            if k == 0:
+                self.lines.append(f"if a is not last[{i}]:")
+                self.lines.append(f"    if not rebind({i}, a): return MISS")
+            else:
+                self.lines.append(f"if a is not last[{i}] and not alike(a, last[{i}]): return MISS")
+        if buffer.value is not self._input_of(buffer) and any(id(h.tensor) in self.sources for h in held):
+            self.lines.append(f"if not apart({i}): return MISS")
+        return self.trace.lifted[id(t)].array
+
+    def _input_of(self, buffer: Any) -> Any:
+        return next(v for v, b in self.trace.inputs.items() if b is buffer)
+
+    def _bind_flat(self, i: int, buffer: Any) -> Any:
+        owner = buffer.source[1]
+        for h in self.trace.lifted.values():
+            if h.storage.owner is owner:
+                if id(h.tensor) in self.sources:
+                    raise TraceBreak("changes memory that several arguments share")
+                self.tests.append((f"{self.source_of(h.tensor)}._data is {self.names.add(h.array)}",
+                                   f"the memory of {self.label(h.tensor)}"))  # fmt: skip
+        flat = owner.reshape(-1) if owner.flags.c_contiguous else owner.T.reshape(-1)
+        return flat if flat.dtype == buffer.value.dtype else flat.view(buffer.value.dtype)
+
+    def _bind_number(self, i: int, buffer: Any) -> Any:
+        _, container, key, position = buffer.source
+        name = self.names.add(container)
+        source = f"{name}[{key!r}]" + ("" if position is None else f"[{position}]")
+        first = container[key] if position is None else container[key][position]
+        cell = np.array(first, np.float64)
+        test = f"v {'!=' if first else '=='} 0"
+        self.lines.append(f"v = {source}")
+        self.lines.append(f"if v is not last[{i}]:")
+        self.lines.append(f"    if type(v) is not float or not {test}: return MISS")
+        self.lines.append(f"    {self.names.add(cell)}[()] = v")
+        self.lines.append(f"    last[{i}] = v")
+        return (cell, first)
+
+    def output_lines(self) -> None:
+        """Lines that give each output an array, and after the run make tensors of them."""
+        out = self.outcome
+        users: dict[int, Made] = {m.output: m for m in out.made if m.kind == "output"}
+        for k in range(len(out.outputs)):
+            made = users.get(k)
+            self.lines.append(f"m{k}_ = held[{k}]" if made is None else f"{made.name} = held[{k}]")
+            name = f"m{k}_" if made is None else made.name
+            spec = out.outputs[k].spec
+            if made is None:
+                self.lines.append(f"if {name} is None:")
+                self.lines.append(f"    held[{k}] = o[{k}] = a = empty({spec.shape!r}, {self.names.add(spec.dtype)})")
+                self.lines.append(f"    set_output({k}, a)")
+                continue
+            grad_of = [t for t, g in out.grads if g is made]
+            mine = f" + ({self.source_of(grad_of[0])}._grad is {name})" if grad_of else ""
+            self.lines.append(
+                f"if {name} is None or getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
+                f" or {name}.__dict__ or {name}._grad_is_set():" if False else
+                f"if {name} is None or getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]:"
+            )
+            self.lines.append(f"    held[{k}] = {name} = fresh({k}, {spec.shape!r}, {self.names.add(spec.dtype)})")
+
+    def after_lines(self, result: str) -> None:
+        """Lines that put everything where the eager program would have put it."""
+        out = self.outcome
+        for made in out.made:
+            self._make(made)
+        for t, count in out.bumps:
+            self.lines.append(f"{self.source_of(t)}._counter[0] += {count}")
+        for t, made in out.data:
+            self.lines.append(f"{self.source_of(t)}._data = {made.name}._data")
+        for t, flag in out.flags:
+            self.lines.append(f"{self.source_of(t)}.requires_grad = {flag}")
+        for t, grad in out.grads:
+            source = "None" if grad is None else grad.name if isinstance(grad, Made) else self.source_of(grad)
+            self.lines.append(f"{self.source_of(t)}._grad = {source}")
+        for optimizer, p, name, made in out.entries:
+            self.lines.append(f"{self.names.add(optimizer)}.state[{self.names.add(p)}][{name!r}] = {made.name}")
+            self.lines.append(f"release({made.output})")
+        self.lines.append(f"return {result}")
+
+    def _make(self, made: Made) -> None:
+        node = None
+        if made.node is not None and not isinstance(made.node, _LEAF):
+            if not is_spent(made.node):
+                raise TraceBreak("returns a tensor whose gradient is wanted later")
+            node = self.names.add(spent_node(made.node.name()))
+        if made.kind == "output":
+            self.lines.append(f"{made.name}._node = {node}")
+            if isinstance(made.node, _LEAF):
+                self.lines.append(f"{made.name}.requires_grad = True")
+            return
+        if made.kind == "constant":
+            self.lines.append(f"{made.name} = wrap({self.names.add(made.data)}.copy())")
+        else:
+            base = made.base.name if isinstance(made.base, Made) else self.source_of(made.base)
+            chain = self.names.add(made.chain)
+            if made.kind == "view":
+                self.lines.append(f"{made.name} = viewed({base}, {chain})")
+                return
+            self.lines.append(f"{made.name} = wrap(chained({base}._data, {chain}))")
+            if made.shares_counter:
+                self.lines.append(f"{made.name}._counter = {base}._counter")
+        if node is not None:
+            self.lines.append(f"{made.name}._node = {node}")
+        elif isinstance(made.node, _LEAF):
+            self.lines.append(f"{made.name}.requires_grad = True")
+
+
+_LEAF: Any = None
+_ = (ACTIVE, state, OPS, same, getitem, getrefcount, wrap, Callable)

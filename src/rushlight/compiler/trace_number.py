@@ -1,0 +1,100 @@
+"""Python numbers that only a run of the program knows: hyper-parameters, and what `.item()` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler.trace_array import Buffer, TracedArray, broken
+from rushlight.modes import state
+from rushlight.ops.kinds import OPS
+from rushlight.spec import Spec
+from rushlight.tape import Variable, wrap
+
+_FLOAT, _INT = np.dtype(np.float64), np.dtype(np.int64)
+
+
+class TracedNumber(TracedArray):
+    """A number, float64 or int64. Whether it is 0 may be known: a trace then holds for numbers alike only."""
+
+    __slots__ = ("nonzero",)
+    is_number = True
+
+    def __init__(self, buffer: Buffer, spec: Spec, nonzero: bool | None = None) -> None:
+        super().__init__(buffer, spec)
+        self.nonzero = nonzero
+
+    def __bool__(self) -> bool:
+        if self.nonzero is None:
+            raise broken("branches on a number that .item() gave")
+        return self.nonzero
+
+    def call(self, name: str, *others: Any) -> TracedNumber:
+        """A function of update rules."""
+        given = tuple(_array(o) for o in (self, *others))
+        return _number(OPS[name].apply(given, {}))
+
+    def item(self) -> TracedNumber:
+        """Itself."""
+        return self
+
+    def __neg__(self) -> TracedNumber:
+        return _number(OPS["neg"].apply((_array(self),), {}))
+
+    def __abs__(self) -> TracedNumber:
+        return _number(OPS["abs"].apply((_array(self),), {}))
+
+    def __pos__(self) -> TracedNumber:
+        return self
+
+    def __format__(self, spec: str) -> str:
+        raise broken("formats a number that .item() gave")
+
+    def __str__(self) -> str:
+        raise broken("prints a number that .item() gave")
+
+    __round__ = __format__  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+
+def _array(x: Any) -> TracedArray:
+    if isinstance(x, TracedArray):
+        return TracedArray(x.buffer, x.spec, x.parent, x.step)
+    made: TracedArray = state.trace.as_traced(np.asarray(x))
+    return made
+
+
+def _number(x: Any) -> TracedNumber:
+    x = x if x.dtype in (_FLOAT, _INT) else x.astype(_FLOAT)
+    return TracedNumber(Buffer(x.read()), x.spec)
+
+
+def _operator(name: str, dunder: str, swap: bool) -> Callable[..., Any]:
+    def method(a: Any, b: Any) -> Any:
+        if isinstance(b, Variable):
+            t = wrap(a)
+            return getattr(b, dunder)(t) if swap else getattr(t, dunder)(b)
+        if not isinstance(b, (int, float, TracedNumber, np.generic)):
+            return NotImplemented
+        x, y = _array(a), _array(b if not isinstance(b, np.generic) else b.item())
+        if name in ("div", "pow") or x.dtype != y.dtype:
+            x, y = x.astype(_FLOAT, copy=False), y.astype(_FLOAT, copy=False)
+        return _number(OPS[name].apply((y, x) if swap else (x, y), {}))
+
+    return method
+
+
+def _compares(self: Any, other: Any) -> Any:
+    raise broken("compares a number that .item() gave")
+
+
+for _dunder, _op in {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "floordiv": "floor_divide",
+    "mod": "remainder",
+}.items():  # fmt: skip
+    setattr(TracedNumber, f"__{_dunder}__", _operator(_op, f"__{_dunder}__", False))
+    setattr(TracedNumber, f"__r{_dunder}__", _operator(_op, f"__{_dunder}__", True))
+for _dunder in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(TracedNumber, f"__{_dunder}__", _compares)

@@ -1,0 +1,100 @@
+"""Exponentials and hyperbolic functions of lanes.
+
+e**x = 2**n * e**r with n the integer nearest to x / ln 2 and r = x - n ln 2, |r| < 0.3467, from two fused
+multiply-adds; e**r - 1 = r + r*r * Q(r). Coefficients: scripts/vmath_coefficients.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rushlight.compiler.vmath_base import (
+    F32,
+    Lanes,
+    at_least,
+    at_most,
+    nearest,
+    pick,
+    poly,
+    power_of_two,
+    times_power_of_two,
+    with_sign,
+)  # fmt: skip
+
+_Q = {
+    True: (0.49999993447688806, 0.16666520631529896, 0.041668388065412905, 0.00836871689654888, 0.0013814597737723724),
+    False: (
+        0.5000000000000011, 0.16666666666666413, 0.041666666666530155, 0.008333333333494468, 0.0013888888943630175,
+        0.00019841269506566317, 2.480149309882562e-05, 2.7557586384898227e-06, 2.7630248410806104e-07,
+        2.500005808643528e-08,
+    ),
+}  # fmt: skip
+_EXP2 = {
+    True: (
+        0.6931472012500872, 0.2402265193389083, 0.05550338891580566, 0.009617832852005693, 0.0013395850749605362,
+        0.0001555040363627906,
+    ),
+    False: (
+        0.6931471805599457, 0.24022650695910097, 0.05550410866479029, 0.009618129107606933, 0.0013333558153458222,
+        0.00015403530441688307, 1.5252727373551616e-05, 1.3215442604504839e-06, 1.018065025893631e-07,
+        7.072584579314604e-09, 4.077996193297821e-10,
+    ),
+}  # fmt: skip
+# ln 2 in two parts: the first as the dtype holds it, the rest.
+_LN2 = {True: (0.693147182464599609375, -1.904654323148236017e-09), False: (math.log(2.0), 2.319046813846299558e-17)}
+_EXP_RANGE = {True: (-104.0, 89.0), False: (-746.0, 710.0)}
+_EXP2_RANGE = {True: (-151.0, 128.5), False: (-1076.0, 1024.5)}
+_EXPM1_LOW = {True: -17.5, False: -38.0}
+
+
+def _reduce(x: Lanes) -> tuple[Any, Lanes, Lanes]:
+    """x = n ln 2 + r: n as an integer, r and what rounding r lost."""
+    high, low = _LN2[x.dtype == F32]
+    k, n = nearest(x, 1.0 / math.log(2.0))
+    first = k.fma(-high, x)
+    r = k.fma(-low, first)
+    return n, r, k.fma(-low, first - r)
+
+
+def exp(x: Lanes) -> Lanes:
+    """e ** x."""
+    single = x.dtype == F32
+    low, high = _EXP_RANGE[single]
+    n, r, _ = _reduce(at_most(at_least(x, low), high))
+    small = (r * r).fma(poly(r, _Q[single]), r) + 1.0
+    return times_power_of_two(small, n)
+
+
+def exp2(x: Lanes) -> Lanes:
+    """2 ** x."""
+    single = x.dtype == F32
+    low, high = _EXP2_RANGE[single]
+    x = at_most(at_least(x, low), high)
+    k, n = nearest(x)
+    r = x - k
+    return times_power_of_two(r.fma(poly(r, _EXP2[single]), 1.0), n)
+
+
+def _expm1_parts(x: Lanes) -> Lanes:
+    """e ** x - 1 in halves: the result divided by 2, which does not overflow."""
+    n, r, rest = _reduce(x)
+    half = power_of_two(n - 1, x.dtype)
+    tail = (r * r).fma(poly(r, _Q[x.dtype == F32]), rest)
+    return half.fma(tail, half.fma(r, half - 0.5))
+
+
+def expm1(x: Lanes) -> Lanes:
+    """e ** x - 1, accurate near 0."""
+    single = x.dtype == F32
+    bounded = at_most(at_least(x, _EXPM1_LOW[single]), _EXP_RANGE[single][1])
+    out = _expm1_parts(bounded)
+    return with_sign(pick(abs(x) < (1e-30 if single else 1e-290), x, out + out), x)
+
+
+def tanh(x: Lanes) -> Lanes:
+    """Hyperbolic tangent: e / (e + 2) with e = expm1(2 |x|)."""
+    size = at_most(abs(x), 12.0 if x.dtype == F32 else 24.0)
+    half = _expm1_parts(size + size)
+    out = half / (half + 1.0)
+    return with_sign(pick(size < (1e-30 if x.dtype == F32 else 1e-290), size, out), x)

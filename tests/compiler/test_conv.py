@@ -1,0 +1,117 @@
+"""Convolution kernels against the bodies of the ops, for shapes around every block edge."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rushlight.backends import numpy_conv
+from rushlight.backends.numpy_conv import Geometry
+from rushlight.compiler.access import whole
+from rushlight.compiler.binding import is_available
+from rushlight.compiler.graph import Value
+from rushlight.compiler.kernels.conv import conv_kernel
+from rushlight.compiler.kernels.conv_weight import weight_kernels
+from rushlight.ops.conv import convolved_size
+from rushlight.spec import Spec
+from tests.compiler.buffers import run_fenced
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="llvmlite is not installed")
+
+Case = tuple[Any, ...]
+SLOW = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    """(kind, dtype, layout, bias, images, groups, channels, outputs, geometry) of a small convolution."""
+    dims = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    most = (70, 20, 7)[dims - 1]
+
+    def several(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(dims))
+
+    kernel = several(1, 4)
+    stride, dilation = several(1, 3), several(1, 3)
+    padding = several(0, 3)
+    size = several(1, most)
+    size = tuple(max(n, d * (k - 1) + 1 - 2 * p, 1) for n, k, p, d in zip(size, kernel, padding, dilation))
+    out = convolved_size(size, kernel, stride, padding, dilation)
+    groups = draw(st.sampled_from((1, 1, 1, 2, 5)))
+    geometry = Geometry(size, kernel, out, stride, padding, dilation)
+    return (
+        draw(st.sampled_from(("forward", "data", "weight"))),
+        draw(st.sampled_from(("f4", "f4", "f8"))),
+        draw(st.sampled_from(("contiguous", "contiguous", "channels_last"))),
+        draw(st.booleans()),
+        draw(st.integers(1, 9)),
+        groups,
+        draw(st.integers(1, 9)),
+        draw(st.integers(1, 19)),
+        geometry,
+    )
+
+
+def laid_out(a: Any, layout: str) -> Any:
+    """`a` with its channels last in memory."""
+    return a if layout == "contiguous" else np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+
+def value_of(a: Any) -> Value:
+    """An input that brings `a`."""
+    return Value(Spec(a.shape, a.dtype), strides=None if a.flags.c_contiguous else a.strides)
+
+
+def prepared(case: Case) -> tuple[list[Any], dict[Value, Any], Value, Any]:
+    """Kernels, their inputs, the result and what it has to be."""
+    kind, dtype, layout, with_bias, n, groups, c, o, geometry = case
+    rng = np.random.default_rng(0)
+    c, o = c * groups, o * groups
+    x = laid_out(rng.standard_normal((n, c, *geometry.input_size)).astype(dtype), layout)
+    w = rng.standard_normal((o, c // groups, *geometry.kernel_size)).astype(dtype)
+    g = laid_out(rng.standard_normal((n, o, *geometry.output_size)).astype(dtype), layout)
+    wide = [a.astype("f8") for a in (x, w, g)]
+    if kind == "weight":
+        vx, vg, out = value_of(x), value_of(g), Value(Spec(w.shape, w.dtype))
+        kernels = weight_kernels(whole(vx), whole(vg), out, geometry, groups)
+        return kernels, {vx: x, vg: g}, out, numpy_conv.weight_gradient(wide[0], wide[2], geometry, groups)
+    transposed = kind == "data"
+    source, made, reference = (g, x, numpy_conv.input_gradient) if transposed else (x, g, numpy_conv.forward)
+    b = rng.standard_normal(made.shape[1]).astype(dtype) if with_bias else None
+    vs, vw, out = value_of(source), value_of(w), Value(Spec(made.shape, made.dtype))
+    known = {vs: source, vw: w}
+    access = None
+    if b is not None:
+        vb = value_of(b)
+        known[vb] = b
+        access = whole(vb)
+    kernel = conv_kernel(whole(vs), whole(vw), access, out, geometry, groups, transposed=transposed)
+    wide_bias = None if b is None else b.astype("f8")
+    return [kernel], known, out, reference(wide[2 if transposed else 0], wide[1], wide_bias, geometry, groups)
+
+
+def compare(case: Case) -> None:
+    """Fails unless the kernels of a case give what the op gives."""
+    kernels, known, out, expected = prepared(case)
+    run_fenced(kernels, known)
+    first = known[out]
+    size = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(first / size, expected / size, rtol=0, atol=2e-6 if first.dtype == np.float32 else 1e-13)
+    again = dict(known)
+    run_fenced(kernels, again, seed=1)
+    assert again[out].tobytes() == first.tobytes()
+
+
+@SLOW
+@given(cases())
+def test_against_the_ops(case: Case) -> None:
+    compare(case)
