@@ -8,8 +8,11 @@ if os.environ.get("PYTEST_XDIST_WORKER"):  # one BLAS thread per worker, set bef
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import rushlight
+
+settings.register_profile("many")  # chosen with --hypothesis-profile=many
 
 # Scripts that record golden values from PyTorch.
 collect_ignore_glob = ["tests/*/record.py"]

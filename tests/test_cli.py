@@ -96,6 +96,29 @@ def test_a_traceback_starts_in_the_program(run_python: Run, tmp_path: Path) -> N
     assert lines[-1] == "KeyError: 'mine'"
 
 
+@pytest.mark.parametrize("setting", ["short", "full"])
+def test_a_traceback_shows_the_programs_frames(run_python: Run, tmp_path: Path, setting: str) -> None:
+    text = """import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return x @ torch.ones(5, 2)
+
+try:
+    Net()(torch.ones(3, 4))
+except RuntimeError as error:
+    raise ValueError("mine")
+"""
+    done = run_python("-m", "rushlight", "run", write(tmp_path, text), check=False, RUSHLIGHT_TRACEBACK=setting)
+    places = [line.strip() for line in done.stderr.splitlines() if line.startswith("  File")]
+    own = [place for place in places if 'File "program.py"' in place]
+    assert [place.rpartition(" line ")[2] for place in own] == ["8, in <module>", "5, in forward", "10, in <module>"]
+    assert (places == own) is (setting == "short")
+    assert "mat1 and mat2 shapes cannot be multiplied (3x4 and 5x2)" in done.stderr
+    assert "During handling of the above exception" in done.stderr
+    assert "expected" in done.stderr, "the notes stay"
+
+
 @pytest.mark.parametrize(("ending", "status"), [("", 0), ("sys.exit(3)", 3), ("sys.exit('why')", 1), ("1 +", 1)])
 def test_the_exit_status_is_the_programs(run_python: Run, tmp_path: Path, ending: str, status: int) -> None:
     done = run_python("-m", "rushlight", "run", write(tmp_path, f"import sys\n{ending}\n"), check=False)

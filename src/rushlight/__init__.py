@@ -477,7 +477,6 @@ from rushlight.sampling import (
 from rushlight.session import (
     are_deterministic_algorithms_enabled,
     broadcast_shapes,
-    compile,
     e,
     get_default_device,
     get_float32_matmul_precision,
@@ -524,6 +523,7 @@ _HOMES = {
         draw
     """,
     "rushlight.func": "vmap",
+    "rushlight.compiler.api": "compile",
     "rushlight.amp.autocast_mode": """
         autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache
         get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype is_autocast_cache_enabled

@@ -1,4 +1,4 @@
-"""The command line: what a command is, and the commands `info` and `run`."""
+"""The command line: what a command is, and the commands `info`, `run` and `cache`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 
+from rushlight import config
+from rushlight.compiler import cache
+from rushlight.errors import shorten_tracebacks
 from rushlight.torch_alias import install_as_torch
 from rushlight.utils.collect_env import get_pretty_env_info
 from rushlight.version import __version__
@@ -72,8 +75,10 @@ def run_script(arguments: argparse.Namespace) -> int:
     try:
         execute(source, script, main_module)
     except Exception as error:
-        trace = without_our_frames(error.__traceback__)
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        error.__traceback__ = without_our_frames(error.__traceback__)
+        if config.get("TRACEBACK") == "short":
+            shorten_tracebacks(error)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
@@ -91,5 +96,25 @@ def without_our_frames(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `rushlight cache`."""
+    parser.add_argument("--clear", action="store_true", help="remove all of it")
+
+
+def show_cache(arguments: argparse.Namespace) -> int:
+    """Print where compiled code is kept and how much there is, or remove it."""
+    folder = cache.folder_in_use()
+    if folder is None:
+        print("compiled code is not kept: RUSHLIGHT_CACHE=0, or no folder that only you can write to")
+        return 0
+    if arguments.clear:
+        print(f"removed {cache.clear(folder)} entries from {folder}")
+        return 0
+    sizes = [size for _, size, _ in cache.entries(folder)]
+    print(f"folder   {folder}\nentries  {len(sizes)}\nbytes    {sum(sizes)} of at most {cache.MOST_BYTES}")
+    return 0
+
+
 INFO = Command("info", "print versions, CPU features, threads and devices", show_info)
 RUN = Command("run", "run a program that says `import torch` on Rushlight", run_script, add_run_arguments)
+CACHE = Command("cache", "show or clear the compiled code kept on disk", show_cache, add_cache_arguments)

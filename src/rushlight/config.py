@@ -71,15 +71,23 @@ def _folder(text: str) -> str | None:
     return os.path.abspath(text) if text.strip() else _user_cache()
 
 
+def _traceback(text: str) -> str:
+    if text not in ("short", "full"):
+        raise ValueError("expected short or full")
+    return text
+
+
 VARIABLES = {
     v.name: v
     for v in (
         Variable("DEBUG", _topics, frozenset(), f"stages of the compiler to print, with commas: {', '.join(TOPICS)}"),
         Variable("DUMP", str, "", "folder to which the compiler writes its stages, as numbered files"),
         Variable("CACHE", _folder, _user_cache(), "folder for compiled code, 0: none"),
+        Variable("COMPILE", _flag, True, "0: compiled functions run eagerly"),
         Variable("JIT", _flag, True, "0: never use llvmlite; every op runs interpreted on NumPy"),
         Variable("SEED", _count, None, "seed of the default generator at start"),
         Variable("THREADS", _count, None, "number of threads"),
+        Variable("TRACEBACK", _traceback, "short", "full: tracebacks of `rushlight run` show all frames"),
     )
 }
 PREFIX = "RUSHLIGHT_"

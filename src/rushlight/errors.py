@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 PACKAGE = str(Path(__file__).parent)
@@ -92,3 +93,32 @@ def explain(error: E, **rows: object) -> E:
 
 def _text(value: object) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def shorten_tracebacks(error: BaseException) -> BaseException:
+    """Leave this package's own frames out of the traceback of `error` and of the errors that led to it.
+
+    Only for a program that is about to print the error and end: the frames are gone for debuggers.
+    """
+    todo, seen = [error], set()
+    while todo:
+        current = todo.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = _outside(current.__traceback__) or current.__traceback__
+        todo.extend(e for e in (current.__cause__, current.__context__) if e is not None)
+    return error
+
+
+def _outside(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that lies outside of this package."""
+    entries = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
+            entries.append(trace)
+        trace = trace.tb_next
+    kept = None
+    for entry in reversed(entries):
+        kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept

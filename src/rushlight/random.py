@@ -10,6 +10,7 @@ from typing import Any
 from rushlight.device import device
 from rushlight.generator import Generator as Generator
 from rushlight.generator import default_generator as default_generator
+from rushlight.modes import ACTIVE, state
 from rushlight.tape import Variable, wrap
 
 __all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state", "thread_safe_generator"]
@@ -33,7 +34,11 @@ def manual_seed(seed: Any) -> Generator:
     >>> torch.rand(1)
     tensor([0.8823])
     """
-    return default_generator.manual_seed(operator.index(int(seed)))
+    number = operator.index(int(seed))
+    if ACTIVE and state.trace is not None:
+        state.trace.effect("seed_generator", {"seed": number, "generator": default_generator})
+        return default_generator
+    return default_generator.manual_seed(number)
 
 
 def seed() -> int:
@@ -57,12 +62,17 @@ def get_rng_state() -> Any:
     >>> torch.equal(torch.rand(3), first)
     True
     """
+    if ACTIVE and state.trace is not None:
+        return state.trace.effect("save_generator", {"generator": default_generator})
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Any) -> None:
     """Continue from a state that `get_rng_state` returned, here or in PyTorch."""
-    default_generator.set_state(new_state)
+    if ACTIVE and state.trace is not None:
+        state.trace.effect("load_generator", {"generator": default_generator}, new_state)
+    else:
+        default_generator.set_state(new_state)
 
 
 @contextmanager
@@ -97,11 +107,11 @@ def fork_rng(
         wanted = place if isinstance(place, device) else device(place)
         if wanted.type != "cpu":
             raise RuntimeError(f"{_caller}(): {_devices_kw}={wanted} is not there; this build has cpu only")
-    state = default_generator.state_bytes()
+    before = get_rng_state()
     try:
         yield
     finally:
-        default_generator.load_bytes(state)
+        set_rng_state(before)
 
 
 def thread_safe_generator() -> Generator | None:

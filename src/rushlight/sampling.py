@@ -27,6 +27,7 @@ from rushlight.functions.random import sample_dirichlet as _sample_dirichlet
 from rushlight.functions.random import standard_gamma as _standard_gamma
 from rushlight.generator import Generator as Generator
 from rushlight.generator import default_generator as default_generator
+from rushlight.modes import ACTIVE, state
 from rushlight.tape import Variable, wrap
 
 __all__ = [
@@ -93,8 +94,8 @@ def rand(
     shape = _sizes("rand", sizes, size)
     kind = _plain_kind(dtype, device, out)
     if kind is not None:
-        drawn = draws.uniform(checked_generator("rand", generator), prod(shape), kind)
-        return finished(drawn.reshape(shape), requires_grad)
+        source = checked_generator("rand", generator)
+        return _drawn("uniform", source, (prod(shape), kind), shape, kind, requires_grad)
     target = _target("rand", shape, dtype, device, out)
     return _given(methods.uniform_(target, generator=generator), out, requires_grad)
 
@@ -116,8 +117,8 @@ def randn(
     shape = _sizes("randn", sizes, size)
     kind = _plain_kind(dtype, device, out)
     if kind is not None:
-        drawn = draws.normal(checked_generator("randn", generator), prod(shape), kind)
-        return finished(drawn.reshape(shape), requires_grad)
+        source = checked_generator("randn", generator)
+        return _drawn("normal", source, (prod(shape), kind), shape, kind, requires_grad)
     target = _target("randn", shape, dtype, device, out)
     return _given(methods.normal_(target, generator=generator), out, requires_grad)
 
@@ -150,10 +151,10 @@ def randint(
     check_available(device)
     _check_gradable(wanted, requires_grad)
     params = checked_range(wanted.np, start, end)  # type: ignore[union-attr]
-    drawn = draws.random_range(source, prod(shape), wanted.np, params["low"], params["span"])  # type: ignore[union-attr]
-    if out is not None:
-        return store(wrap(drawn.reshape(shape)), out)
-    return finished(drawn.reshape(shape), requires_grad)
+    kind = wanted.np  # type: ignore[union-attr]
+    args = (prod(shape), kind, params["low"], params["span"])
+    drawn = _drawn("random_range", source, args, shape, kind, requires_grad)
+    return drawn if out is None else store(drawn, out)
 
 
 def randperm(
@@ -179,8 +180,17 @@ def randperm(
     wanted = int64 if dtype is None and out is None else out.dtype if out is not None else dtype
     _check_permutation(count, wanted)
     _check_gradable(wanted, requires_grad)
-    drawn = draws.permutation(source, count, wanted.np)  # type: ignore[union-attr]
-    return store(wrap(drawn), out) if out is not None else finished(drawn, requires_grad)
+    kind = wanted.np  # type: ignore[union-attr]
+    drawn = _drawn("permutation", source, (count, kind), (count,), kind, requires_grad)
+    return drawn if out is None else store(drawn, out)
+
+
+def _drawn(function: str, source: Any, args: tuple[Any, ...], shape: Any, kind: Any, requires_grad: bool) -> Any:
+    """A new tensor of numbers from a drawing function."""
+    if ACTIVE and state.trace is not None:
+        params = {"function": function, "args": args, "shape": shape, "dtype": kind, "generator": source}
+        return state.trace.effect("draw_fresh", params).requires_grad_(requires_grad)
+    return finished(getattr(draws, function)(source, *args).reshape(shape), requires_grad)
 
 
 def normal(

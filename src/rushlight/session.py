@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from rushlight.device import device as Device
@@ -128,17 +127,3 @@ def set_flush_denormal(mode: bool) -> bool:
 
 def set_warn_always(b: bool) -> None:
     """Accepted; Python's warning filters decide."""
-
-
-def compile(model: Any = None, **options: Any) -> Any:
-    """Accept a function or module to compile, and run it eagerly.
-
-    Notes
-    -----
-    PyTorch: compiles. Here the compiler is not built yet: results are the same, speed is that of eager mode.
-    """
-    if model is None:
-        return lambda given: compile(given, **options)
-    if not isinstance(model, Callable):  # type: ignore[arg-type]
-        raise TypeError(f"compile(): expected a function or module, received {type(model).__name__}")
-    return model

@@ -197,3 +197,20 @@ def test_out_is_left_alone() -> None:
     with rushlight.autocast("cpu"):
         rushlight.mm(a, a, out=out)
     assert out.dtype is rushlight.float32 and out.tolist() == [[2, 2], [2, 2]]
+
+
+def test_the_old_names_warn_and_work() -> None:
+    with pytest.warns(FutureWarning, match=r"use `torch.amp.autocast\('cpu', args...\)` instead"):
+        old = rushlight.cpu.amp.autocast()
+    with old:
+        assert (rushlight.ones(2, 2) @ rushlight.ones(2, 2)).dtype is rushlight.bfloat16
+    with pytest.warns(FutureWarning, match="cuda"):
+        off = rushlight.cuda.amp.autocast(enabled=False)
+    with off:
+        assert (rushlight.ones(2, 2) @ rushlight.ones(2, 2)).dtype is rushlight.float32
+    with pytest.warns(FutureWarning, match="GradScaler"):
+        scaler = rushlight.cuda.amp.GradScaler(enabled=False)
+    assert scaler.scale(3) == 3
+    with pytest.warns(FutureWarning, match="GradScaler"):
+        assert rushlight.cpu.amp.GradScaler(init_scale=4.0).get_scale() == 4.0
+    assert rushlight.cuda.amp.custom_fwd is rushlight.amp.custom_fwd

@@ -26,7 +26,9 @@ def fenced(nbytes: int) -> tuple[Any, Any]:
     memory = mmap.mmap(-1, size)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     for page in (start, start + size - PAGE):
-        if libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), mmap.PROT_NONE if hasattr(mmap, "PROT_NONE") else 0):
+        if libc.mprotect(
+            ctypes.c_void_p(page), ctypes.c_size_t(PAGE), mmap.PROT_NONE if hasattr(mmap, "PROT_NONE") else 0
+        ):
             raise OSError(ctypes.get_errno(), "mprotect")
     end = size - PAGE
     return np.frombuffer(memory, np.uint8, nbytes, end - nbytes), memory

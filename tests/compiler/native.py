@@ -55,7 +55,7 @@ def run_kernel(kernel: Kernel, known: dict[Value, Any], *, inplace: bool = False
             if r not in taken and held[w] is writes[w].array and kernel.reads.count(kernel.reads[r]) == 1:
                 taken.add(r)
                 reads[r] = reads[r].copy()
-                held[w] = reads[r].view(kernel.writes[w].dtype)
+                held[w] = reads[r].view(kernel.writes[w].dtype).reshape(kernel.writes[w].shape)
     workspace = np.zeros(kernel.workspace + 64, np.uint8)
     arrays = [*reads, *held, workspace]
     slots = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))

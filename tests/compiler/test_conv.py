@@ -17,6 +17,7 @@ from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import whole
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Value
+from rushlight.compiler.kernels import conv, conv_shape, conv_weight
 from rushlight.compiler.kernels.conv import conv_kernel
 from rushlight.compiler.kernels.conv_weight import weight_kernels
 from rushlight.ops.conv import convolved_size
@@ -27,7 +28,10 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="llvmlite is not inst
 
 Case = tuple[Any, ...]
 SLOW = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 
@@ -115,3 +119,16 @@ def compare(case: Case) -> None:
 @given(cases())
 def test_against_the_ops(case: Case) -> None:
     compare(case)
+
+
+@SLOW
+@given(cases(), st.sampled_from((1 << 9, 1 << 12, 1 << 14)), st.sampled_from((16, 500, 20_000)))
+def test_cut_into_many_pieces(case: Case, tile: int, products: int) -> None:
+    """Tiles, slices, ranges and cells that only large convolutions have otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (conv, conv_shape, conv_weight):
+            patch.setattr(module, "TILE_BYTES", tile, raising=False)
+            patch.setattr(module, "CHUNK_PRODUCTS", products, raising=False)
+            patch.setattr(module, "SUMS_BYTES", 4 * tile, raising=False)
+            patch.setattr(module, "STEPS", 4, raising=False)
+        compare(case)

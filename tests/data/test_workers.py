@@ -366,3 +366,8 @@ def test_start_methods(tmp_path: Path) -> None:
 def test_warns_of_more_workers_than_processors() -> None:
     with pytest.warns(UserWarning, match="This DataLoader will create 5000 worker processes in total"):
         DataLoader(range(3), num_workers=5000)  # type: ignore[arg-type]
+
+
+def test_workers_compute_with_one_thread() -> None:
+    threads = Call(lambda i: rushlight.get_num_threads(), 2)
+    assert [batch.tolist() for batch in DataLoader(threads, num_workers=1)] == [[1], [1]]

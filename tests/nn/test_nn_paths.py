@@ -99,3 +99,31 @@ def test_factory_kwargs_agree_with_pytorch() -> None:
         log(lambda: f({"foo": 1}), lambda: f({"dtype": 1, "factory_kwargs": {"dtype": 1}}))
 
     compare(scenario)
+
+
+def test_the_choice_of_attentions_kernel() -> None:
+    SDPBackend, sdpa_kernel = nn.attention.SDPBackend, nn.attention.sdpa_kernel
+    q = torch.ones(1, 2, 4, 8)
+    switches = torch.backends.cuda
+    for backend in (SDPBackend.MATH, [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION]):
+        with sdpa_kernel(backend, set_priority=True):
+            assert nn.functional.scaled_dot_product_attention(q, q, q).sum() == 64
+            assert switches.math_sdp_enabled() is (backend is SDPBackend.MATH)
+    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION), pytest.raises(RuntimeError, match="No viable backend"):
+        nn.functional.scaled_dot_product_attention(q, q, q)
+    assert switches.math_sdp_enabled() and switches.flash_sdp_enabled()
+    with pytest.raises(AssertionError, match="got str"), sdpa_kernel("math"):  # type: ignore[arg-type]
+        pass
+    assert (int(SDPBackend.MATH), repr(SDPBackend(1))) == (0, "<SDPBackend.FLASH_ATTENTION: 1>")
+
+
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}])
+def test_the_loss_of_probabilities_is_named_as_pytorchs(options: dict[str, object]) -> None:
+    oracle = pytest.importorskip("torch")
+    names = []
+    for m in (oracle, torch):
+        x = m.zeros(3, 4, requires_grad=True)
+        loss = m.nn.functional.cross_entropy(x, m.full((3, 4), 0.25), **options)
+        names.append((type(loss.grad_fn).__name__, loss.tolist()))
+    assert names[0][0] == names[1][0]
+    assert names[1][1] == pytest.approx(names[0][1])

@@ -146,3 +146,38 @@ def test_copies_and_pickles() -> None:
     layer(rushlight.tensor([1])).sum().backward()
     layer.zero_grad(set_to_none=False)
     assert layer.weight.grad._nnz() == 0 and layer.weight.grad.to_dense().abs().sum() == 0
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("padding_idx", [None, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bags_with_sparse_gradients(mode: str, padding_idx: int | None, weighted: bool) -> None:
+    found = []
+    for m in (torch, rushlight):
+        weight = m.arange(12.0).reshape(6, 2).requires_grad_()
+        scale = m.arange(1.0, 7.0).requires_grad_() if weighted and mode == "sum" else None
+        out = m.nn.functional.embedding_bag(
+            m.tensor([1, 2, 2, 5, 0, 1]), weight, m.tensor([0, 3, 3, 5]), mode=mode, sparse=True,
+            padding_idx=padding_idx, per_sample_weights=scale,
+        )  # fmt: skip
+        (out * m.arange(8.0).reshape(4, 2)).sum().backward()
+        g = weight.grad
+        found.append((g.is_sparse, g._indices().tolist(), g._values().tolist(), None if scale is None else scale.grad.tolist()))
+    assert found[0] == found[1]
+
+
+def test_bags_refuse_what_pytorch_refuses() -> None:
+    bag = rushlight.nn.functional.embedding_bag
+    index, weight = rushlight.tensor([[1, 2]]), rushlight.ones(4, 2, requires_grad=True)
+    with pytest.raises(ValueError, match="max mode does not support sparse weights"):
+        bag(index, weight, mode="max", sparse=True)
+    with pytest.raises(ValueError, match="max mode does not support scaling"):
+        bag(index, weight, mode="max", scale_grad_by_freq=True)
+    with pytest.raises(RuntimeError, match="scale_grad_by_freq not supported with sparse"):
+        bag(index, weight, sparse=True, scale_grad_by_freq=True)
+    layer = rushlight.nn.EmbeddingBag(4, 2, sparse=True, mode="sum")
+    optimizer = rushlight.optim.SparseAdam(layer.parameters(), lr=0.1)
+    before = layer.weight.detach().clone()
+    layer(rushlight.tensor([[0, 1], [1, 3]])).sum().backward()
+    optimizer.step()
+    assert (layer.weight != before).any(1).tolist() == [True, True, False, True]

@@ -14,6 +14,7 @@ import pytest
 import rushlight as torch
 from rushlight.utils.tensorboard import SummaryWriter, records
 from rushlight.utils.tensorboard.crc32c import crc32c, masked
+from rushlight.utils.tensorboard.graph import graph_of
 
 
 def test_checksums() -> None:
@@ -130,7 +131,7 @@ def test_a_damaged_or_unfinished_file(tmp_path: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
-        for name in ("add_graph", "add_embedding", "add_video", "add_mesh", "add_pr_curve"):
+        for name in ("add_onnx_graph", "add_embedding", "add_video", "add_mesh", "add_pr_curve"):
             with pytest.raises(NotImplementedError, match=name):
                 getattr(writer, name)(None)
         with pytest.raises(AssertionError):
@@ -188,3 +189,57 @@ def writer_bins() -> list[float]:
     from rushlight.utils.tensorboard.summaries import default_bins
 
     return default_bins()
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Dropout(0.5))
+        self.head = torch.nn.Linear(3, 2)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.head(self.body(x)) + self.head(self.body(y)).chunk(2, 1)[1]
+
+
+def test_a_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Net()
+    with SummaryWriter(tmp_path) as writer:
+        writer.add_graph(model, (torch.zeros(5, 4), torch.ones(5, 4)), verbose=True)
+    assert "relu" in capsys.readouterr().out
+    assert model.training and not model._forward_hooks and not model.head._forward_hooks
+    graph = fields(read(tmp_path)[1][4][0])
+    assert fields(graph[4][0]) == {1: [22]}
+    nodes = {fields(node)[1][0].decode(): fields(node) for node in graph[1]}
+    assert {"input/input.0", "input/input.1", "output/output.1", "Net/Linear[head]/weight"} <= nodes.keys()
+    relu = next(node for name, node in nodes.items() if name.startswith("Net/Sequential[body]/ReLU[1]/relu"))
+    assert relu[2] == [b"aten::relu"]
+    shape = fields(fields(fields(fields(relu[5][0])[2][0])[1][0])[7][0])[2]
+    assert [fields(dim)[1][0] for dim in shape] == [5, 3]
+    inputs = {name: [i.decode().partition(":")[0] for i in node.get(3, [])] for name, node in nodes.items()}
+    assert all(source in nodes for sources in inputs.values() for source in sources)
+    seen, todo = set(), ["output/output.1"]
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo.extend(source for source in inputs[name] if source not in seen)
+    assert {"input/input.0", "input/input.1", "Net/Linear[head]/bias", "Net/Sequential[body]/Linear[0]/weight"} <= seen
+    assert not [name for name in nodes if "constant" in name]
+    with SummaryWriter(tmp_path) as writer, pytest.raises(TypeError, match="Module"):
+        writer.add_graph(3)
+
+
+@pytest.mark.parametrize("kind", ["conv", "lstm", "transformer"])
+def test_graphs_of_larger_models_hang_together(kind: str) -> None:
+    nn = torch.nn
+    model, x = {
+        "conv": (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.MaxPool2d(2), nn.Flatten()), (1, 1, 8, 8)),
+        "lstm": (nn.LSTM(4, 3, batch_first=True), (2, 5, 4)),
+        "transformer": (nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2), (2, 5, 8)),
+    }[kind]
+    nodes = graph_of(model, torch.zeros(x))
+    sources = {name.partition(":")[0] for node in nodes for name in node.inputs}
+    assert sources <= {node.name for node in nodes}
+    assert "input/input.0" in sources
+    assert sum(node.op == "Parameter" for node in nodes) >= len(list(model.parameters()))
+    constants = [node for node in nodes if node.op == "Constant" and node.shapes[0]]
+    assert len(constants) == (2 if kind == "lstm" else 0), "no link is lost; an LSTM's first states are constants"

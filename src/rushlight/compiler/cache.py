@@ -56,13 +56,22 @@ _memory: OrderedDict[str, Loaded] = OrderedDict()
 _lock = threading.RLock()
 
 
+def _hold() -> None:
+    _lock.acquire()
+
+
+def _let_go() -> None:
+    _lock.release()
+
+
 def _new_lock() -> None:
     global _lock
     _lock = threading.RLock()
 
 
+# A child must not be born while another thread is inside LLVM: llvmlite's own lock would stay locked in it.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_new_lock)
 
 
 @cache
@@ -105,12 +114,13 @@ def functions(sources: Sequence[Source]) -> list[Loaded]:
 
 def text_code(key: str, text: Callable[[], str], names: Sequence[str]) -> target.Code:
     """The loaded functions `names` of a module written as LLVM assembler."""
-    name, folder = digest_of(key), folder_in_use()
-    data = read(folder, name)
-    if data is None:
-        data = target.compile_text(text(), names)
-        write(folder, name, data)
-    return target.Code([data])
+    with _lock:
+        name, folder = digest_of(key), folder_in_use()
+        data = read(folder, name)
+        if data is None:
+            data = target.compile_text(text(), names)
+            write(folder, name, data)
+        return target.Code([data])
 
 
 def _symbol(name: str) -> str:
@@ -219,14 +229,16 @@ def write(folder: Path | None, name: str, data: bytes) -> None:
 
 def entries(folder: Path | None) -> list[tuple[float, int, Path]]:
     """(time of last use, bytes, path) of every file, oldest first; files left by processes that died included."""
+    try:
+        paths = list(folder.iterdir()) if folder is not None else []
+    except OSError:
+        return []
     found = []
-    if folder is not None:
-        with suppress(OSError), os.scandir(folder) as listing:
-            for entry in listing:
-                if entry.name.endswith((SUFFIX, ".tmp")):
-                    with suppress(OSError):
-                        status = entry.stat(follow_symlinks=False)
-                        found.append((status.st_mtime, status.st_size, Path(entry.path)))
+    for path in paths:
+        if path.suffix in (SUFFIX, ".tmp"):
+            with suppress(OSError):
+                status = path.lstat()
+                found.append((status.st_mtime, status.st_size, path))
     return sorted(found)
 
 

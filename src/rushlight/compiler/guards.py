@@ -20,7 +20,7 @@ from rushlight.compiler.trace_watch import GET
 from rushlight.device import device
 from rushlight.dtypes import dtype
 from rushlight.errors import PACKAGE
-from rushlight.generator import Generator
+from rushlight.generator import Generator, default_generator
 from rushlight.nn.hooks import Changes, RemovableHandle
 from rushlight.nn.module import Module
 from rushlight.optim.optimizer import Optimizer
@@ -72,6 +72,7 @@ class Guards:
         self.same: list[tuple[str, str]] = []
         self.modules: list[ModuleCheck] = []
         self.optimizers: list[Any] = []
+        self.generators: list[Any] = [default_generator]
         self.copies: list[tuple[Any, Any]] = []
         self.seen: dict[int, Any] = {}
         self.count = 0
@@ -236,6 +237,8 @@ class Guards:
             self._optimizer(value, path)
         elif isinstance(value, type):
             self._class(value, path, depth)
+        elif isinstance(value, Generator):
+            self.generators.append(value)
 
     def _callable(self, value: Any, source: str, path: str, depth: int) -> None:
         if isinstance(value, types.MethodType):

@@ -172,7 +172,7 @@ class Namespace:
     arcsinh, arccosh, arctanh = _unary(vmath.asinh), _unary(vmath.acosh), _unary(vmath.atanh)
     erf, erfc, erfinv = _unary(vmath.erf), _unary(vmath.erfc), _unary(vmath.erfinv)
     lgamma, digamma = _unary(vmath.lgamma), _unary(vmath.digamma)
-    sqrt, cbrt = _unary(vmath.sqrt), _unary(vmath.cbrt)
+    sqrt = _unary(vmath.sqrt)
     arctan2, hypot = _binary(vmath.atan2), _binary(vmath.hypot)
     logaddexp, logaddexp2 = _binary(vmath.logaddexp), _binary(vmath.logaddexp2)
     nextafter = _binary(vmath.nextafter)
@@ -297,9 +297,8 @@ class Namespace:
 
     def lcm(self, x: Any, y: Any) -> Lanes:
         """Least common multiple."""
-        x, y = _together(x, y)
-        g = vmath.gcd(x, y)
-        return abs(quotient(x, g)[0] * y)
+        x, y = map(abs, _together(x, y))
+        return quotient(x, vmath.gcd(x, y))[0] * y
 
     def asarray(self, x: Any) -> Any:
         """x itself."""

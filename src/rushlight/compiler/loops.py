@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.lanes import Emitter, Lanes, apply
-from rushlight.compiler.loops_emit import Writer
+from rushlight.compiler.loops_emit import Batch, Writer
 from rushlight.compiler.loops_lower import can_lower, lower
-from rushlight.compiler.loops_nest import Form, Nest, analyse, make_nest
+from rushlight.compiler.loops_nest import CHUNK_BYTES, Form, Nest, analyse, make_nest
 from rushlight.compiler.loops_nodes import Builder, Node, Term, view_runs
 from rushlight.compiler.loops_space import Misfit, Space
 from rushlight.compiler.target import host
 from rushlight.ops.kinds import Elementwise, View
 
-__all__ = ["Group", "Misfit", "Space", "can_lower", "emit_body", "fused_kernel", "group_of"]
+__all__ = ["Group", "Misfit", "Space", "batched", "can_lower", "emit_body", "fused_kernel", "group_of"]
 
 class Group:
     """Calls that share loops.
@@ -196,18 +197,53 @@ def fused_kernel(group: Group, stored: Sequence[Value], calls: Sequence[Call] | 
     roots = list(dict.fromkeys(n.access.root for n in nest.nodes if n.access is not None))
     slots: dict[Any, int] = {v: i for i, v in enumerate([*roots, *stored])}
 
-    def build(module: Any, name: str) -> None:
-        Writer(nest, module, name).write(slots)
-
-    return Kernel(
+    return FusedKernel(
         name=name_of(group.calls),
         key="loops " + key_of(nest, slots),
-        build=build,
+        build=lambda module, name: Writer(nest, module, name).write(slots),
         reads=tuple(roots),
         writes=tuple(stored),
         chunks=nest.chunks,
         calls=tuple(group.calls if calls is None else calls),
         inplace=_inplace(nest, slots, len(roots)),
+        nest=nest,
+        slots=slots,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FusedKernel(Kernel):
+    """A kernel of one nest of loops."""
+
+    nest: Any = None
+    slots: Any = None
+
+
+def batched(kernels: Sequence[Kernel]) -> Kernel:
+    """One kernel for several of one key and one chunk each."""
+    first = kernels[0]
+    assert isinstance(first, FusedKernel)
+    nest, slots = first.nest, first.slots
+    reads = [v for k in kernels for v in k.reads]
+    writes = [v for k in kernels for v in k.writes]
+    count, per_read, per_write = len(kernels), len(first.reads), len(first.writes)
+    chunks = max(1, min(count, int(count * nest.cost // CHUNK_BYTES)))
+    batch = Batch(count, -(-count // chunks), per_read, per_write)
+    pairs = [
+        (m * per_write + w, m * per_read + r)
+        for m, k in enumerate(kernels)
+        for w, r in k.inplace
+        if reads.count(k.reads[r]) == 1
+    ]
+    return Kernel(
+        name=f"{first.name} x {count}",
+        key=f"{first.key}\n{batch}",
+        build=lambda module, name: Writer(nest, module, name).write(slots, batch),
+        reads=tuple(reads),
+        writes=tuple(writes),
+        chunks=-(-count // batch.each),
+        calls=tuple(c for k in kernels for c in k.calls),
+        inplace=tuple(pairs),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,16 @@ def identity(how: str, dtype: Any) -> Any:
     return {"sum": 0, "prod": 1, "any": False, "all": True}[how]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Groups of one structure that a kernel goes through, `each` per chunk, with so many reads and writes each."""
+
+    count: int
+    each: int
+    reads: int
+    writes: int
+
+
 class Piece:
     """One vector of lanes: where it starts and which lanes count."""
 
@@ -41,11 +52,7 @@ class Piece:
 
 
 class Writer:
-    """Writes the function of a kernel.
-
-    `slots` gives the position of each root's address; `batch` groups of one structure are walked one after another,
-    their slots standing `reads` and `writes` apart.
-    """
+    """Writes the function of a kernel; `slots` gives the position of each root's address."""
 
     def __init__(self, nest: Nest, module: Any, name: str) -> None:
         self.nest = nest
@@ -111,32 +118,46 @@ class Writer:
 
     # The function
 
-    def write(self, slots: Slots, batch: tuple[int, int, int] = (1, 0, 0)) -> None:
+    def write(self, slots: Slots, batch: Batch | None = None) -> None:
         """Write everything."""
-        nest, b = self.nest, self.b
-        chunk = self.chunk
-        count, reads, writes = batch
-        if count > 1:
-            member = b.udiv(chunk, self.const(nest.chunks)) if nest.chunks > 1 else chunk
-            chunk = b.urem(chunk, self.const(nest.chunks)) if nest.chunks > 1 else self.const(0)
-        for root, slot in slots.items():
-            offset: Any = 8 * slot
-            if count > 1:
-                per, start = (reads, 0) if slot < reads else (writes, count * reads - reads)
-                offset = b.add(self.times(member, 8 * per), self.const(8 * (slot + start)))
-            self.bases[root] = b.load(self.at(self.slots, offset), typ=ir.PointerType())
+        b = self.b
         self._plan_buffers()
+        if batch is None:
+            self._chunk(slots, self.chunk, lambda slot: self.const(8 * slot))
+        else:
+            first = self.times(self.chunk, batch.each)
+            stop = self.least(b.add(first, self.const(batch.each)), batch.count)
+            self.loop(first, stop, [], lambda member, _: self._member(slots, batch, member))
+        b.ret_void()
+
+    def _member(self, slots: Slots, batch: Batch, member: Any) -> list[Any]:
+        """One group of several: its slots stand `reads` and `writes` apart."""
+
+        def offset(slot: int) -> Any:
+            per, start = (batch.reads, slot), (batch.writes, (batch.count - 1) * batch.reads + slot)
+            step, place = per if slot < batch.reads else start
+            return self.b.add(self.times(member, 8 * step), self.const(8 * place))
+
+        self._chunk(slots, self.const(0), offset)
+        return []
+
+    def _chunk(self, slots: Slots, chunk: Any, offset: Callable[[int], Any]) -> None:
+        nest, b = self.nest, self.b
+        for root, slot in slots.items():
+            self.bases[root] = b.load(self.at(self.slots, offset(slot)), typ=ir.PointerType())
         self._emit_level(0, 0, self.outer, None, None)
         start = self.times(chunk, nest.per_chunk)
         if nest.items == 1:
             self._item(self.const(0))
-        else:
-            stop = b.add(start, self.const(nest.per_chunk))
-            if nest.items % nest.per_chunk:
-                last = self.const(nest.items)
-                stop = b.select(b.icmp_signed("<", stop, last), stop, last)
-            self.loop(start, stop, [], lambda i, _: self._item(i))
-        b.ret_void()
+            return
+        stop = b.add(start, self.const(nest.per_chunk))
+        if nest.items % nest.per_chunk:
+            stop = self.least(stop, nest.items)
+        self.loop(start, stop, [], lambda i, _: self._item(i))
+
+    def least(self, i: Any, n: int) -> Any:
+        """min(i, n)."""
+        return self.b.select(self.b.icmp_signed("<", i, self.const(n)), i, self.const(n))
 
     def _plan_buffers(self) -> None:
         """Rows of values that a later phase needs and that are dear to compute again."""
@@ -152,8 +173,9 @@ class Writer:
             )
             if later and nest.levels[node] >= 2 and node.is_expensive and padded * node.dtype.itemsize <= BUFFER_BYTES:
                 kind = self.emitter.scalar_type(node.dtype, memory=True)
-                with self.b.goto_entry_block():
-                    self.buffers[node] = self.b.alloca(kind, padded)
+                buffer = self.b.alloca(kind, padded)
+                buffer.type = ir.PointerType()
+                self.buffers[node] = buffer
 
     def _item(self, item: Any) -> list[Any]:
         nest = self.nest

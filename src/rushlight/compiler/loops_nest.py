@@ -17,6 +17,7 @@ from rushlight.compiler.loops_space import Misfit, Run, Runs, Space
 
 CHUNK_BYTES = 64 << 10
 """Traffic worth handing to another thread."""
+MOST_CHUNKS = 64
 REGISTER_PIECES = 8
 BUFFER_BYTES = 32 << 10
 
@@ -59,6 +60,7 @@ class Nest:
     block: int = 1
     items: int = 1
     per_chunk: int = 1
+    cost: float = 0.0
     phases: dict[Node, int] = field(default_factory=dict)
     levels: dict[Node, int] = field(default_factory=dict)
 
@@ -142,7 +144,7 @@ def analyse(space: Space, nodes: list[Node], stored: dict[Value, Term], *, stric
             if combined and taken != combined:
                 raise Misfit("combines other dims")
             combined = taken
-        elif node.kind == "load":
+        elif node.kind in ("load", "product"):
             assert node.access is not None
             strides[node] = strides_of(space, node.runs, node.access.strides)
         elif node.kind == "index":
@@ -276,8 +278,8 @@ def _cut(nest: Nest, width_of: Any) -> None:
     per_lane = _cost(nest)
     outer = math.prod(nest.sizes[a] for a in nest.outer)
     lanes = n if nest.mode != "row" else 1
-    total = per_lane * outer * lanes
-    wanted = max(1, int(total // CHUNK_BYTES))
+    nest.cost = total = per_lane * outer * lanes
+    wanted = max(1, min(MOST_CHUNKS, int(total // CHUNK_BYTES)))
     nest.block = n
     if nest.mode == "point":
         step = nest.width * nest.unroll
@@ -312,7 +314,7 @@ def _cost(nest: Nest) -> float:
         if node.kind == "load":
             total += steps * node.dtype.itemsize
         elif node.kind == "point":
-            total += steps * (16.0 if node.is_expensive else 1.0)
+            total += steps * (8.0 if node.is_expensive else 1.0)
     for store in nest.stores:
         total += store.value.dtype.itemsize * math.prod(nest.sizes[a] for a in combined if a in store.strides)
     return max(total, 1.0)

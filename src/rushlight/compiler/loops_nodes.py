@@ -18,6 +18,8 @@ from rushlight.ops.kinds import OPS, Elementwise, Op
 from rushlight.spec import Spec
 
 I64 = np.dtype(np.int64)
+INDEX = "index"
+"""Name of constants that hold 0, 1, 2 ... along their one dim: no memory is read for them."""
 NUMBERS = (bool, int, float)
 
 # Ops that take so long that a value needed twice is kept rather than computed again.
@@ -118,6 +120,9 @@ class Builder:
             return self.loads[value]
         if value.is_constant and value.data.size == 1:
             return self.fill(value.data.item(), value.dtype, ((),) * len(value.shape))
+        if value.is_constant and value.name == INDEX:
+            dim = int(np.argmax(value.shape))
+            return self.index(self.space.fresh(value.shape), dim)
         access = resolve(value, self.copied)
         if access is None:
             raise Misfit("reads a view that needs a copy")

@@ -15,11 +15,11 @@ from rushlight.compiler import plan as planning
 from rushlight.compiler import runtime
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.memory import GuardedMemory, Memory, array_at, guarded
+from rushlight.compiler.program_memory import GuardedMemory, Memory, array_at, guarded
+from rushlight.compiler.program_table import HostStep, Place, Slots, Table
 from rushlight.ops.kinds import View
 from rushlight.spec import Spec
 
-ndarray = np.ndarray
 # (function, offset of its slots, chunks), or what Python calls
 Piece = tuple[int, int, int] | Callable[[], None]
 
@@ -65,12 +65,13 @@ class Program:
         self.output_specs: list[Spec] = [v.spec for v in plan.graph.outputs]
         self.arena_bytes = plan.arena
         self._memory = memory or Memory(plan)
-        self._table = _Table(plan, self._memory)
-        self._slots = _Slots(plan, self._memory)
+        self._table = Table(plan, self._memory)
+        self._slots = Slots(plan, self._memory)
         self._keep: list[Any] = []
-        self._bound: list[Any] = [None] * len(self.graph.inputs)
         pieces = self._pieces()
         self._slots.finish()
+        self._inputs = [self._place("input", i) for i in range(len(self.graph.inputs))]
+        self._outputs = [self._place("output", k) for k in range(len(self.output_specs))]
         self._actions = self._joined(pieces)
         self._pieces_by_step = pieces
         if len(self._actions) == 1:
@@ -88,19 +89,25 @@ class Program:
             raise ValueError(
                 f"input {i} is {array.dtype}{list(array.shape)} with strides {array.strides}; it takes {value!r}"
             )
-        self._bound[i] = array
-        self._put(planning.Home("input", i), array)
+        self._put(self._inputs[i], array)
 
     def set_output(self, k: int, array: Any) -> None:
         """Write output `k` into `array`, C-contiguous, from now on."""
         spec = self.output_specs[k]
         if array.shape != spec.shape or array.dtype != spec.dtype or not array.flags.c_contiguous:
             raise ValueError(f"output {k} needs a contiguous {spec.dtype}{list(spec.shape)}")
-        self._put(planning.Home("output", k), array)
+        self._put(self._outputs[k], array)
 
-    def _put(self, home: planning.Home, array: Any) -> None:
-        self._slots.put(home, planning.address_of(array))
-        self._table.put(home, array)
+    def bound(self) -> tuple[list[Any], list[Any]]:
+        """The arrays that are bound as inputs and set as outputs now, None where there is none yet."""
+        return [place.array for place in self._inputs], [place.array for place in self._outputs]
+
+    def _put(self, place: Place, array: Any) -> None:
+        place.array = array
+        if place.cells:
+            self._slots.put(place.cells, planning.address_of(array))
+        if place.followers:
+            self._table.put(place.followers, array)
 
     def new_outputs(self) -> list[Any]:
         """Fresh arrays for the outputs, set."""
@@ -133,6 +140,10 @@ class Program:
         count = len(self.steps)
         return [*seconds[:count], sum(seconds[count:])]
 
+    def _place(self, place: str, index: int) -> Place:
+        home = planning.Home(place, index)
+        return Place(home, self._slots.cells.get(home, []), self._table.followers.get(home, []))
+
     def _pieces(self) -> list[Piece]:
         """The steps and then the copies, each an instruction (function, offset of its slots, chunks) or a callable."""
         kernels = self.kernels
@@ -145,7 +156,7 @@ class Program:
                 slots = self._slots.add([*step.reads, *step.writes], self._memory.workspace(at))
                 pieces.append((addresses[step], slots, step.chunks))
             else:
-                pieces.append(_HostStep(step, self._table, self.plan.drops[at]).run)
+                pieces.append(HostStep(step, self._table, self.plan.drops[at]).run)
         early: list[Piece] = []
         late: list[Piece] = []
         for copy in self.plan.copies:
@@ -205,27 +216,28 @@ class GuardedProgram(Program):
     def __init__(self, plan: planning.Plan, side: str) -> None:
         super().__init__(plan, GuardedMemory(plan, side))
         self._side = side
-        self._given: dict[planning.Home, tuple[Any, Any]] = {}
+        self._given: dict[Place, tuple[Any, Any]] = {}
         self._actions_inside = self._actions
         self.run = self._run_guarded  # type: ignore[method-assign]
 
-    def _put(self, home: planning.Home, array: Any) -> None:
-        if home in self._given:
-            self._given[home] = (array, self._given[home][1])
+    def _put(self, place: Place, array: Any) -> None:
+        if place in self._given:
+            self._given[place] = (array, self._given[place][1])
             return
         low, high = planning.extent(array.shape, array.itemsize, array.strides) if array.size else (0, 0)
         held = array_at(guarded(high - low, self._side) - low, array.shape, array.dtype, array.strides)
-        super()._put(home, held)
-        self._given[home] = (array, held)
+        super()._put(place, held)
+        self._given[place] = (array, held)
 
     def _run_guarded(self) -> None:
         updated = {target for target, _ in self.graph.updates}
-        for home, (array, held) in self._given.items():
+        given = [(place.home, *arrays) for place, arrays in self._given.items()]
+        for home, array, held in given:
             if home.place == "input":
                 np.copyto(held, array)
         for action in self._actions_inside:
             action()
-        for home, (array, held) in self._given.items():
+        for home, array, held in given:
             if home.place == "output" or self.graph.inputs[home.index] in updated:
                 np.copyto(array, held)
 
@@ -237,157 +249,3 @@ def _has_layout(array: Any, value: Value) -> bool:
     if array.strides == value.strides or array.size == 0:
         return True
     return all(n == 1 or s == t for n, s, t in zip(array.shape, array.strides, value.strides, strict=True))
-
-
-class _Slots:
-    """The addresses that kernels read, all in one array; cells of inputs and outputs follow what is bound."""
-
-    def __init__(self, plan: planning.Plan, memory: Memory) -> None:
-        self.plan = plan
-        self.memory = memory
-        self.words: list[int] = []
-        self.cells: dict[planning.Home, list[tuple[int, int]]] = {}
-        self.array: Any = None
-        self.address = 0
-
-    def add(self, values: Sequence[Value], workspace: int) -> int:
-        """Slots for a kernel; their offset in bytes."""
-        start = len(self.words)
-        for value in values:
-            self._show(value)
-        self.words.append(workspace)
-        return start * 8
-
-    def add_copy(self, home: planning.Home, source: Value, size: int) -> int:
-        """Slots for a copy of `size` bytes."""
-        start = len(self.words)
-        self._follow(home, 0)
-        self._show(source)
-        self.words.append(size)
-        return start * 8
-
-    def _show(self, value: Value) -> None:
-        root = self.plan.root(value)
-        offset = self.plan.layouts[value][0] if root is not value else 0
-        home = self.plan.homes.get(root)
-        if home is None or home.place == "arena":
-            self.words.append(self.memory.address(root) + offset)
-        else:
-            self._follow(home, offset)
-
-    def _follow(self, home: planning.Home, offset: int) -> None:
-        self.cells.setdefault(home, []).append((len(self.words), offset))
-        self.words.append(0)
-
-    def finish(self) -> None:
-        """Nothing more is added."""
-        self.array = (ctypes.c_uint64 * max(1, len(self.words)))(*self.words)
-        self.address = ctypes.addressof(self.array)
-
-    def put(self, home: planning.Home, address: int) -> None:
-        """Bind an input or output."""
-        array = self.array
-        for cell, offset in self.cells.get(home, ()):
-            array[cell] = address + offset
-
-
-class _Table:
-    """The arrays that host calls and copies work on; those over inputs and outputs follow what is bound."""
-
-    def __init__(self, plan: planning.Plan, memory: Memory) -> None:
-        self.plan = plan
-        self.memory = memory
-        self.arrays: list[Any] = []
-        self.positions: dict[Any, int] = {}
-        self.followers: dict[planning.Home, list[tuple[int, Value | None]]] = {}
-        self.bound: dict[planning.Home, Any] = {}
-
-    def add(self, array: Any) -> int:
-        """Another entry; its position."""
-        self.arrays.append(array)
-        return len(self.arrays) - 1
-
-    def target(self, home: planning.Home) -> int:
-        """Position of the array bound to an input or output."""
-        if home not in self.positions:
-            self.positions[home] = self.add(None)
-            self.followers.setdefault(home, []).append((self.positions[home], None))
-        return self.positions[home]
-
-    def position(self, value: Value) -> int:
-        """Position of a value's array."""
-        if value not in self.positions:
-            self.positions[value] = at = self.add(value.data)
-            root = self.plan.root(value)
-            home = self.plan.homes.get(root)
-            if home is not None and home.place != "arena":
-                self.followers.setdefault(home, []).append((at, value))
-            elif home is not None or value in self.plan.alias:
-                self._show(at, value, self.memory.address(root))
-        return self.positions[value]
-
-    def put(self, home: planning.Home, array: Any) -> None:
-        """Bind an input or output."""
-        self.bound[home] = array
-        for at, value in self.followers.get(home, ()):
-            if value is None or (value.is_input and value not in self.plan.alias):
-                self.arrays[at] = array
-            else:
-                self._show(at, value, planning.address_of(array))
-
-    def _show(self, at: int, value: Value, address: int) -> None:
-        offset, strides = self.plan.layouts.get(value, (0, None))
-        self.arrays[at] = array_at(address + offset, value.shape, value.dtype, strides)
-
-
-class _HostStep:
-    """One call on NumPy arrays: results are copied to their planned memory, or kept as they came."""
-
-    def __init__(self, step: HostCall, table: _Table, drops: Sequence[Value]) -> None:
-        call, homes = step.call, table.plan.homes
-        self.call = call
-        self.arrays = table.arrays
-        self.operands = tuple(
-            [_position(table, e) for e in a] if isinstance(a, (tuple, list)) else _position(table, a)
-            for a in call.operands
-        )
-        # operands in planned memory: what shares it must be copied before that memory is used again
-        self.planned = [table.position(v) for v in call.values() if table.plan.root(v) in homes]
-        self.results = [(table.position(v), v in homes, v) for v in call.results]
-        self.drops = [table.position(v) for v in drops]
-
-    def run(self) -> None:
-        """Carry it out."""
-        arrays, call = self.arrays, self.call
-        operands = tuple([arrays[i] for i in a] if isinstance(a, list) else arrays[a] for a in self.operands)
-        out = call.op.eager(operands, dict(call.params))
-        results = out if isinstance(out, tuple) else (out,)
-        for (at, planned, value), result in zip(self.results, results, strict=True):
-            if planned:
-                if np.shape(result) != value.shape:
-                    raise AssertionError(f"{call.op.name} gave shape {np.shape(result)}, its rule says {value.shape}")
-                np.copyto(arrays[at], result, casting="unsafe")
-            else:
-                arrays[at] = self._own(np.asarray(result, value.dtype))
-        for at in self.drops:
-            arrays[at] = None
-
-    def _own(self, result: Any) -> Any:
-        """`result`, copied if it shows planned memory."""
-        if not self.planned:
-            return result
-        owner = _owner(result)
-        if owner.base is not None or any(_owner(self.arrays[i]) is owner for i in self.planned):
-            return result.copy(order="K")
-        return result
-
-
-def _owner(array: Any) -> Any:
-    """The end of an array's chain of bases."""
-    while type(array.base) is ndarray:
-        array = array.base
-    return array
-
-
-def _position(table: _Table, operand: Any) -> int:
-    return table.position(operand) if isinstance(operand, Value) else table.add(operand)

@@ -18,7 +18,6 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 from rushlight.backends import threads
@@ -375,10 +374,17 @@ class _Native:
         self.employ(0, threads.get_num_threads() > 1)
 
 
-@cache
+_loaded: list[_Native] = []
+_loading = threading.Lock()
+
+
 def native() -> _Native:
     """The runtime, loaded on first use."""
-    return _Native()
+    if not _loaded:
+        with _loading:
+            if not _loaded:
+                _loaded.append(_Native())
+    return _loaded[0]
 
 
 def run(instructions: int) -> None:

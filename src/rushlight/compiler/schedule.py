@@ -13,9 +13,12 @@ from typing import Any
 
 from rushlight.compiler.access import is_view, resolve
 from rushlight.compiler.binding import is_available
+from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
+from rushlight.compiler.fuse_expand import expanded
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.loops import Group, Misfit, Space, can_lower, fused_kernel, group_of, joined
+from rushlight.compiler.kernels import conv_lowering, matmul_lowering
+from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined
 from rushlight.compiler.loops_nest import Form, analyse
 from rushlight.ops.kinds import View
 
@@ -24,7 +27,7 @@ MOST_ARRAYS = 28
 ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
 
-SEEDS: dict[str, Callable[..., Kernel | None]] = {}
+SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {**matmul_lowering.SEEDS, **conv_lowering.SEEDS}
 """Kernels with loops of their own: op name to `make(call, resolve)`, which gives None for what it cannot do."""
 
 
@@ -43,14 +46,24 @@ class Schedule(list[Step]):
 
 @dataclass(eq=False)
 class Unit:
-    """Calls that become one step; `before` are the units it needs, directly or not, as bits."""
+    """Calls that become one step.
+
+    Attributes
+    ----------
+    group : what they compute, where others may join
+    kernel : made already; of a product, with what follows it
+    before : the units it needs, directly or not, as bits
+    stored : results that others need
+    seed : the product that the others follow
+    """
 
     number: int
     calls: list[Call]
     group: Group | None = None
-    kernel: Kernel | None = None
+    kernel: Kernel | list[Kernel] | None = None
     before: int = 0
     stored: list[Value] = field(default_factory=list)
+    seed: Call | None = None
 
     @property
     def bit(self) -> int:
@@ -79,7 +92,7 @@ class _Scheduler:
         self.readers: dict[Value, list[Unit]] = {}
         self.copied: set[Value] = set()
         self.reasons: list[tuple[Call, Call, str]] = []
-        self.calls = list(self._needed(graph.calls))
+        self.calls = list(self._needed(expanded(graph.calls)))
         self.users = self._users()
         self.kept = {self.root(v) for v in graph.kept()}
         self.last_effect: Unit | None = None
@@ -91,6 +104,9 @@ class _Scheduler:
         if access is None:
             raise AssertionError(f"{value!r} has no memory")
         return access.root
+
+    def _access(self, value: Value) -> Any:
+        return resolve(value, self.copied)
 
     def _needed(self, calls: list[Call]) -> Iterator[Call]:
         """All but views of memory; those that need a copy are noted as values with memory of their own."""
@@ -163,8 +179,11 @@ class _Scheduler:
 
     def _opaque(self, call: Call) -> None:
         make = SEEDS.get(call.op.name)
-        kernel = make(call, lambda v: resolve(v, self.copied)) if make else None
+        kernel = make(call, self._access) if make else None
         unit = self._new([call], kernel=kernel)
+        if isinstance(kernel, Kernel) and call.op.name in FUSABLE:
+            unit.group = product_group(self.space, call)
+            unit.seed = call
         if call.has_effect:
             if self.last_effect is not None:
                 unit.before |= self.last_effect.before | self.last_effect.bit
@@ -184,8 +203,9 @@ class _Scheduler:
     def _join_makers(self, unit: Unit) -> Unit:
         assert unit.group is not None
         makers = {self.maker.get(self.root(v)) for v in unit.group.loads} - {None}
-        for maker in sorted(makers, key=lambda m: -m.number):  # type: ignore[union-attr]
-            if maker is not None and maker.number in self.units:
+        # those that need others come first: joining an earlier one would leave them in between
+        for maker in sorted(makers, key=lambda m: (-m.before.bit_count(), -m.number)):  # type: ignore[union-attr]
+            if maker is not None and self.units.get(maker.number) is maker:
                 unit = self._try(maker, unit) or unit
         return unit
 
@@ -198,7 +218,7 @@ class _Scheduler:
                 continue
             for other in self.readers.get(root, ())[-4:]:
                 related = other is unit or other.before & unit.bit or unit.before & other.bit
-                if other.number in self.units and other.group is not None and not related:
+                if self.units.get(other.number) is other and other.group is not None and not other.seed and not related:
                     unit = self._try(other, unit, quiet=True) or unit
         return unit
 
@@ -219,6 +239,10 @@ class _Scheduler:
         if first.group is None:
             return "a kernel with loops of its own" if first.kernel else "runs on the host"
         assert second.group is not None
+        if second.seed is not None:
+            return "a product of its own"
+        if first.before & second.bit:
+            return "needs it"
         if len(first.group.nodes) + len(second.group.nodes) > MOST_NODES:
             return "enough work for one kernel"
         for other in self.units.values():
@@ -240,6 +264,9 @@ class _Scheduler:
             stored = self._stored(group)
             form = analyse(self.space, group.nodes, {v: group.results[v] for v in stored}, strict=True)
             why = _unwise(self.space, form)
+            if first.seed and not why:
+                why = self._unfinished(first.seed, group)
+            kernel = self._product(first.seed, group, form, stored) if first.seed and not why else None
         except Misfit as misfit:
             why = str(misfit)
         if why or group is None:
@@ -247,11 +274,25 @@ class _Scheduler:
             for node in getattr(group, "aliased", ()):
                 node.alias = None
             return why
-        return self._replace(first, second, group, stored)
+        unit = Unit(first.number, group.calls, group, kernel, stored=stored, seed=first.seed)
+        return self._replace(first, second, unit)
 
-    def _replace(self, first: Unit, second: Unit, group: Group, stored: list[Value]) -> Unit:
+    def _unfinished(self, seed: Call, group: Group) -> str:
+        """Whether a product's result is read elsewhere too: then its reader saves nothing beside it."""
+        own = set(map(id, group.calls))
+        others = any(id(user) not in own for user in self.users.get(seed.result, ()))
+        return "the product is read elsewhere too" if others else ""
+
+    def _product(self, seed: Call, group: Group, form: Form, stored: list[Value]) -> Kernel:
+        """The kernel of a product and what follows it."""
+        epilogue = epilogue_of(self.space, form, group, stored)
+        kernel = SEEDS[seed.op.name](seed, self._access, epilogue=epilogue)
+        if not isinstance(kernel, Kernel):
+            raise Misfit("the product's kernel cannot")
+        return kernel
+
+    def _replace(self, first: Unit, second: Unit, unit: Unit) -> Unit:
         """One unit in the place of two."""
-        unit = Unit(first.number, group.calls, group=group, stored=stored)
         gone = first.bit | second.bit
         unit.before = (first.before | second.before) & ~gone
         self.units.pop(second.number, None)
@@ -265,7 +306,36 @@ class _Scheduler:
         return unit
 
     def _batch(self) -> None:
-        """Groups of one structure in one kernel."""
+        """Small groups of one structure become one kernel that goes through them."""
+        alike: dict[str, list[Unit]] = {}
+        for unit in list(self.units.values()):
+            if unit.group is None or unit.seed is not None or not unit.stored:
+                continue
+            unit.kernel = fused_kernel(unit.group, unit.stored)
+            if unit.kernel.chunks == 1:
+                alike.setdefault(unit.kernel.key, []).append(unit)
+        for units in alike.values():
+            while len(units) > 1:
+                chosen = self._independent(units)
+                units = [u for u in units if u not in chosen]
+                if len(chosen) > 1:
+                    self._put_together(chosen)
+
+    def _independent(self, units: list[Unit]) -> list[Unit]:
+        chosen: list[Unit] = []
+        bits = 0
+        for unit in units:
+            if not unit.before & bits and not any(c.before & unit.bit for c in chosen):
+                chosen.append(unit)
+                bits |= unit.bit
+        return chosen
+
+    def _put_together(self, units: list[Unit]) -> None:
+        kernel = batched([u.kernel for u in units if isinstance(u.kernel, Kernel)])
+        first, *others = units
+        for other in others:
+            calls = first.calls + other.calls
+            first = self._replace(first, other, Unit(first.number, calls, first.group, kernel, stored=first.stored))
 
     # Steps
 
@@ -293,7 +363,9 @@ class _Scheduler:
             raise AssertionError("the steps need one another in a circle")
 
     def _step(self, unit: Unit) -> Iterator[Step]:
-        if unit.kernel is not None:
+        if isinstance(unit.kernel, list):
+            yield from unit.kernel
+        elif unit.kernel is not None:
             yield unit.kernel
         elif unit.group is None:
             yield from map(HostCall, unit.calls)

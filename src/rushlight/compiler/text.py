@@ -30,7 +30,7 @@ from rushlight.tape.where import place
 
 _SHORT = {"float": "f", "int": "i", "uint": "u", "complex": "c", "bfloat": "bf", "bool": "bool"}
 _LARGE = 16  # a constant of more elements goes into the table
-_COMMENT = 56  # the column of the user's line
+_COMMENT = 54  # the column of the user's line
 
 
 def _short_name(kind: Any) -> str:
@@ -107,7 +107,7 @@ class _Writer:
         if call.where is None:
             return line
         path, _, number = place(call.where).rpartition(":")
-        return f"{line:<{_COMMENT}}# {Path(path).name}:{number}"
+        return f"{line:<{_COMMENT}}  # {Path(path).name}:{number}"
 
     def operand(self, a: Any) -> str:
         """A value by its number; others as parameters."""

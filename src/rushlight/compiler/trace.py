@@ -16,7 +16,7 @@ from rushlight.ops.kinds import OPS, Array, Composite, Op, View, view
 from rushlight.ops.linear import storage_array
 from rushlight.spec import Spec
 from rushlight.storage import address
-from rushlight.tape import Node, Variable, caller
+from rushlight.tape import Node, Variable, caller, wrap
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
@@ -101,6 +101,8 @@ class Trace:
         self.boundaries: dict[int, tuple[Any, Any, Boundary]] = {}
         self.entries: list[tuple[Any, Any, str, Any]] = []
         self.created: list[tuple[Any, Any, bool]] = []
+        self.settings: list[tuple[Any, str, Any, Any]] = []
+        self.changed_settings: list[str] = []
         self.generators: dict[int, tuple[Any, Any]] = {}
         self.constants: dict[Any, Value] = {}
         self.outer: Trace | None = None
@@ -121,7 +123,7 @@ class Trace:
         """Leave every tensor and generator as before the trace."""
         self.log.undo()
         for generator, before in self.generators.values():
-            generator.set_state(before)
+            generator.load_bytes(before)
 
     where = staticmethod(caller)
     step_group: ClassVar[Any] = None
@@ -234,8 +236,6 @@ class Trace:
         for p in params.values():
             if isinstance(p, (TracedArray, Variable)):
                 raise TraceBreak(f"uses a value as a parameter of {op.name}", self.where())
-        if "generator" in params:
-            self.draws_from(params["generator"])
         noted = tuple(map(self.operand, operands))
         try:
             made = self.graph.call(op, noted, params, self.where())
@@ -396,10 +396,50 @@ class Trace:
             held.nonzero = value != 0
         return held
 
-    def draws_from(self, generator: Any) -> None:
-        """Remember the state of a generator that the program draws from."""
-        if id(generator) not in self.generators:
-            self.generators[id(generator)] = (generator, generator.get_state())
+    def lift_settings(self, optimizers: Any) -> None:
+        """Replace the floats in parameter groups by inputs, so that nothing reads them as constants."""
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                for key, value in list(group.items()):
+                    if key != "params" and (lifted := self._lifted_setting(group, key, value)) is not value:
+                        self.settings.append((group, key, value, lifted))
+                        group[key] = lifted
+
+    def _lifted_setting(self, group: Any, key: str, value: Any) -> Any:
+        if type(value) is float:
+            return self.number_input(group, key, value)
+        if type(value) in (tuple, list) and any(type(v) is float for v in value):
+            return type(value)(
+                self.number_input(group, key, v, i) if type(v) is float else v for i, v in enumerate(value)
+            )
+        return value
+
+    def drop_settings(self) -> None:
+        """Put the floats back."""
+        for group, key, value, lifted in self.settings:
+            if group.get(key) is not lifted:
+                self.changed_settings.append(key)
+            group[key] = value
+        self.settings.clear()
+
+    def effect(self, name: str, params: dict[str, Any], *operands: Any) -> Any:
+        """Note a draw without operands, or a change of a generator; its result as a tensor."""
+        noted = tuple(self.operand(t._data) for t in operands)
+        made = self.graph.call(OPS[name], noted, params, self.where())
+        return wrap(TracedArray(Buffer(made), made.spec))
+
+    def drawing(self, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The operands of a draw: never all constants, which would be drawn now."""
+        return (self.as_traced(operands[0]), *operands[1:])
+
+    def keep_generators(self, generators: Any) -> None:
+        """Remember states, to see whether something drew while the program was traced."""
+        for generator in generators:
+            self.generators[id(generator)] = (generator, generator.state_bytes())
+
+    def drew(self) -> bool:
+        """Whether a generator moved."""
+        return any(generator.state_bytes() != before for generator, before in self.generators.values())
 
     def optimize(self, engine: Any, group: dict[str, Any]) -> None:
         """Note the step of an optimizer over one group."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,13 @@ def _lifted(trace: Trace, group: dict[str, Any], name: str) -> Any:
     """A hyper-parameter as the rule gets it: floats are inputs, all else is fixed (and guarded)."""
     value = group[name]
     if isinstance(value, (tuple, list)):
-        return tuple(
-            trace.number_input(group, name, v, i) if type(v) is float else _fixed(trace, v) for i, v in enumerate(value)
-        )
-    return trace.number_input(group, name, value) if type(value) is float else _fixed(trace, value)
+        return tuple(map(_number, repeat(trace), value))
+    if type(value) is float:
+        return trace.number_input(group, name, value)
+    return _number(trace, value)
 
 
-def _fixed(trace: Trace, value: Any) -> Any:
+def _number(trace: Trace, value: Any) -> Any:
     if isinstance(value, Variable):
         return trace.number_of(trace.as_traced(value._data))
     return value.item() if isinstance(value, np.generic) else value
@@ -86,10 +87,17 @@ def _initial(trace: Trace, engine: Any, p: Any, group: dict[str, Any]) -> dict[s
     optimizer = engine.optimizer
     there = p in optimizer.state
     with trace.outside(), trace.original(p):
-        made: dict[str, Any] = engine.initial_state(p, group)
+        made: dict[str, Any] = engine.initial_state(p, _as_written(trace, group))
     if made:
         trace.created.append((optimizer, p, there))
     return made
 
 
-Trace.step_group = staticmethod(step_group)
+
+def _as_written(trace: Trace, group: dict[str, Any]) -> dict[str, Any]:
+    """A group with the numbers and tensors that the user put there."""
+    written = {key: value for held, key, value, _ in trace.settings if held is group}
+    return {
+        key: wrap(trace.array_of(value)) if isinstance(value, Variable) else value
+        for key, value in {**group, **written}.items()
+    }

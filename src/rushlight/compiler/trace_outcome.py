@@ -166,7 +166,8 @@ class Reader:
             return self._add(Made("detached", base=exact.tensor, node=node))
         root = self.roots.get(id(buffer))
         if root is None:
-            root = self.roots[id(buffer)] = self._add(Made("output", output=self.output(buffer.value)))
+            self.outcome.outputs.append(buffer.value)
+            root = self.roots[id(buffer)] = self._add(Made("output", output=len(self.outcome.outputs) - 1))
             if data.parent is None:
                 root.node = node
                 return root

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler.binding import ir
+
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
+I32, I64, U64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.uint64)
 Lanes = Any
 
 
@@ -92,3 +94,91 @@ def times_power_of_two(x: Lanes, n: Lanes) -> Lanes:
 def with_sign(x: Lanes, y: Lanes) -> Lanes:
     """|x| with the sign of y."""
     return x.emitter.elementary("copysign", x, y)
+
+
+def in_double(function: Any) -> Any:
+    """A function of float64 lanes that takes float32 ones too: computed in float64 and rounded."""
+
+    def both(*operands: Lanes) -> Lanes:
+        if operands[0].dtype == F64:
+            return function(*operands)
+        return function(*(x.astype(F64) for x in operands)).astype(F32)
+
+    both.__name__, both.__doc__ = function.__name__, function.__doc__
+    return both
+
+
+def two_sum(x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
+    """x + y and what rounding lost, for any two (D. Knuth, The Art of Computer Programming 2, 4.2.2)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+def two_product(x: Lanes, y: Any) -> tuple[Lanes, Lanes]:
+    """x * y and what rounding lost."""
+    product = x * y
+    return product, x.fma(y, -product)
+
+
+def outlined(name: str, body: Any, *operands: Lanes) -> Lanes:
+    """The result, of the first operand's type, of a private function of the module, made from `body` on first use.
+
+    Bodies with branches are functions so that who writes straight-line code around them need not know of the blocks.
+    """
+    emitter = operands[0].emitter
+    module = emitter.module
+    full = f"rushlight.{name}.{'.'.join(f'{x.dtype}x{x.count}' for x in operands)}"
+    fn = module.globals.get(full)
+    if fn is None:
+        kinds = [x.value.type for x in operands]
+        fn = ir.Function(module, ir.FunctionType(kinds[0], kinds), full)
+        fn.linkage = "internal"
+        inner = type(emitter)(ir.IRBuilder(fn.append_basic_block("entry")), module, ())
+        made = (type(x)(inner, a, x.dtype, x.count, True) for x, a in zip(operands, fn.args, strict=True))
+        inner.builder.ret(body(*made).value)
+    return operands[0].like(emitter.builder.call(fn, [x.value for x in operands]))
+
+
+def any_lane(c: Lanes) -> Any:
+    """Whether a bool lane is true, as an LLVM i1."""
+    if c.count == 1:
+        return c.value
+    return c.emitter.intrinsic(f"llvm.vector.reduce.or.v{c.count}i1", ir.IntType(1), c.value)
+
+
+def where_any(c: Lanes, seldom: Any, otherwise: Lanes) -> Lanes:
+    """`seldom()` where c, `otherwise` elsewhere; computed only if c is true in some lane. For outlined bodies."""
+    builder = c.emitter.builder
+    before = builder.block
+    slow, after = builder.function.append_basic_block("slow"), builder.function.append_basic_block("after")
+    builder.cbranch(any_lane(c), slow, after)
+    builder.position_at_end(slow)
+    chosen = pick(c, seldom(), otherwise)
+    slow_end = builder.block
+    builder.branch(after)
+    builder.position_at_end(after)
+    out = builder.phi(otherwise.value.type)
+    out.add_incoming(otherwise.value, before)
+    out.add_incoming(chosen.value, slow_end)
+    return otherwise.like(out)
+
+
+def repeat_while(state: Sequence[Lanes], goes_on: Any, step: Any) -> list[Lanes]:
+    """`state = step(*state)` as long as `goes_on(*state)` is true in some lane. For outlined bodies."""
+    builder = state[0].emitter.builder
+    before = builder.block
+    head, body, after = (builder.function.append_basic_block(n) for n in ("head", "body", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    phis = [builder.phi(x.value.type) for x in state]
+    now = [x.like(p) for x, p in zip(state, phis, strict=True)]
+    builder.cbranch(any_lane(goes_on(*now)), body, after)
+    builder.position_at_end(body)
+    later = step(*now)
+    for p, x, y in zip(phis, state, later, strict=True):
+        p.add_incoming(x.value, before)
+        p.add_incoming(y.value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return now

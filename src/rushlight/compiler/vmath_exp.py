@@ -19,6 +19,7 @@ from rushlight.compiler.vmath_base import (
     poly,
     power_of_two,
     times_power_of_two,
+    two_sum,
     with_sign,
 )  # fmt: skip
 
@@ -66,6 +67,15 @@ def exp(x: Lanes) -> Lanes:
     return times_power_of_two(small, n)
 
 
+def exp_sum(x: Lanes, more: Lanes) -> Lanes:
+    """e ** (x + more) for a small `more`."""
+    single = x.dtype == F32
+    low, high = _EXP_RANGE[single]
+    n, r, rest = _reduce(at_most(at_least(x, low), high))
+    r, rest = two_sum(r, rest + more)
+    return times_power_of_two(((r * r).fma(poly(r, _Q[single]), rest) + r) + 1.0, n)
+
+
 def exp2(x: Lanes) -> Lanes:
     """2 ** x."""
     single = x.dtype == F32
@@ -76,25 +86,25 @@ def exp2(x: Lanes) -> Lanes:
     return times_power_of_two(r.fma(poly(r, _EXP2[single]), 1.0), n)
 
 
-def _expm1_parts(x: Lanes) -> Lanes:
-    """e ** x - 1 in halves: the result divided by 2, which does not overflow."""
+def expm1_scaled(x: Lanes, scale: int = 1) -> Lanes:
+    """(e ** x - 1) / 2**scale, which does not overflow where the quotient does not; x from -40 to 128 or 1024 ln 2."""
     n, r, rest = _reduce(x)
-    half = power_of_two(n - 1, x.dtype)
+    power = power_of_two(n - scale, x.dtype)
     tail = (r * r).fma(poly(r, _Q[x.dtype == F32]), rest)
-    return half.fma(tail, half.fma(r, half - 0.5))
+    return power.fma(tail, power.fma(r, power - 2.0**-scale))
 
 
 def expm1(x: Lanes) -> Lanes:
     """e ** x - 1, accurate near 0."""
     single = x.dtype == F32
     bounded = at_most(at_least(x, _EXPM1_LOW[single]), _EXP_RANGE[single][1])
-    out = _expm1_parts(bounded)
+    out = expm1_scaled(bounded)
     return with_sign(pick(abs(x) < (1e-30 if single else 1e-290), x, out + out), x)
 
 
 def tanh(x: Lanes) -> Lanes:
     """Hyperbolic tangent: e / (e + 2) with e = expm1(2 |x|)."""
     size = at_most(abs(x), 12.0 if x.dtype == F32 else 24.0)
-    half = _expm1_parts(size + size)
+    half = expm1_scaled(size + size)
     out = half / (half + 1.0)
     return with_sign(pick(size < (1e-30 if x.dtype == F32 else 1e-290), size, out), x)

@@ -83,7 +83,9 @@ def _nothing(*args: Any, **options: Any) -> None:
     """Nothing to do without a GPU."""
 
 
-reset_peak_memory_stats = reset_max_memory_allocated = reset_max_memory_cached = reset_accumulated_memory_stats = _nothing
+reset_peak_memory_stats = reset_max_memory_allocated = reset_max_memory_cached = reset_accumulated_memory_stats = (
+    _nothing
+)
 seed = seed_all = set_rng_state = set_rng_state_all = _nothing
 
 

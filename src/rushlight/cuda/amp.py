@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 
 from rushlight.amp import autocast_mode, custom_bwd, custom_fwd, grad_scaler
-from rushlight.dtypes import float16
 from rushlight.dtypes import dtype as _dtype
+from rushlight.dtypes import float16
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from rushlight.nn.module import Module
 from rushlight.tape import Variable
-from rushlight.utils.picture import Line, Mark, Picture, Rectangle, Text
+from rushlight.utils.diagram import Box, laid_out
+from rushlight.utils.picture import Picture
 
 OP, LEAF, RESULT, MODULE = "#dbe9f6", "#fde5c8", "#d5efd5", "#e8e0f0"
-CHARACTER, PADDING = 6.6, 16.0  # width of a letter of size 11; space beside a label
-BOX, GAP_X, GAP_Y, MARGIN = 34.0, 18.0, 34.0, 20.0
-
-
-@dataclass(eq=False)
-class Box:
-    """A node of a drawing: lines of text, a colour, and the boxes that feed it."""
-
-    lines: tuple[str, ...]
-    fill: str
-    sources: list[Box] = field(default_factory=list)
-    layer: int = 0
-    x: float = 0.0
-
-    @property
-    def width(self) -> float:
-        """Wide enough for the longest line."""
-        return max(map(len, self.lines)) * CHARACTER + PADDING
 
 
 def draw(what: Any, *inputs: Any, names: Mapping[str, Any] | None = None, limit: int = 1000) -> Picture:
@@ -64,7 +46,7 @@ def draw(what: Any, *inputs: Any, names: Mapping[str, Any] | None = None, limit:
     labels = dict(names or {})
     if isinstance(what, Module):
         if not inputs:
-            return _laid_out(_module_boxes(what, limit), f"modules of {type(what).__name__}")
+            return laid_out(_module_boxes(what, limit), f"modules of {type(what).__name__}")
         labels.update(what.named_parameters())
         labels.update({f"input {i}": x for i, x in enumerate(inputs) if isinstance(x, Variable)})
         results = _tensors(what(*inputs))
@@ -74,7 +56,7 @@ def draw(what: Any, *inputs: Any, names: Mapping[str, Any] | None = None, limit:
     results = [t for t in results if t._node is not None]
     if not results:
         raise ValueError("draw: the tensor has no graph; it needs requires_grad=True somewhere, outside of no_grad")
-    return _laid_out(_graph_boxes(results, labels, limit), title)
+    return laid_out(_graph_boxes(results, labels, limit), title)
 
 
 def _tensors(value: Any) -> list[Any]:
@@ -135,73 +117,3 @@ def _module_boxes(model: Module, limit: int) -> list[Box]:
             box.sources = [boxes[name.rpartition(".")[0]]]
         boxes[name] = box
     return list(boxes.values())
-
-
-def _laid_out(boxes: list[Box], title: str) -> Picture:
-    """Boxes in rows by their distance from what nothing feeds, each near the middle of what feeds it."""
-    rows: list[list[Box]] = []
-    for box in _in_order(boxes):
-        box.layer = 1 + max((source.layer for source in box.sources), default=-1)
-        while len(rows) <= box.layer:
-            rows.append([])
-        rows[box.layer].append(box)
-    _pull_down_leaves(rows, boxes)
-    heights = [BOX + 13.0 * (max((len(box.lines) for box in row), default=1) - 1) for row in rows]
-    widths = [sum(box.width + GAP_X for box in row) - GAP_X for row in rows]
-    width = max([*widths, 6.0 * len(title)]) + 2 * MARGIN
-    tops = [MARGIN + sum(heights[:i]) + GAP_Y * i for i in range(len(rows))]
-    for row, used in zip(rows, widths, strict=True):
-        row.sort(key=lambda box: sum(s.x for s in box.sources) / len(box.sources) if box.sources else width / 2)
-        left = (width - used) / 2
-        for box in row:
-            box.x = left + box.width / 2
-            left += box.width + GAP_X
-    picture = Picture(width, tops[-1] + heights[-1] + MARGIN, title)
-    for box in boxes:
-        for source in box.sources:
-            picture.marks.extend(_arrow(source, box, tops, heights))
-    for box in boxes:
-        picture.marks.extend(_drawn(box, tops[box.layer], heights[box.layer]))
-    return picture
-
-
-def _in_order(boxes: list[Box]) -> list[Box]:
-    """Each box after all that feed it, without recursion."""
-    ordered: dict[Box, None] = {}
-    for start in boxes:
-        stack = [(start, False)]
-        while stack:
-            box, done = stack.pop()
-            if done:
-                ordered[box] = None
-            elif box not in ordered:
-                stack.append((box, True))
-                stack.extend((source, False) for source in box.sources if source not in ordered)
-    return list(ordered)
-
-
-def _pull_down_leaves(rows: list[list[Box]], boxes: list[Box]) -> None:
-    """Leaves stand just above what uses them first, so that lines stay short."""
-    first: dict[Box, int] = {}
-    for box in boxes:
-        for source in box.sources:
-            first[source] = min(first.get(source, box.layer), box.layer)
-    for box in [box for box in rows[0] if first.get(box, 0) > 1]:
-        rows[0].remove(box)
-        box.layer = first[box] - 1
-        rows[box.layer].append(box)
-
-
-def _arrow(source: Box, box: Box, tops: list[float], heights: list[float]) -> list[Mark]:
-    start = (source.x, tops[source.layer] + heights[source.layer])
-    end = (box.x, tops[box.layer])
-    head = Line(((end[0] - 4, end[1] - 6), end, (end[0] + 4, end[1] - 6)), "#666666", 1)
-    return [Line((start, end), "#999999", 1), head]
-
-
-def _drawn(box: Box, top: float, height: float) -> list[Mark]:
-    marks: list[Mark] = [Rectangle(box.x - box.width / 2, top, box.width, height, box.fill)]
-    first = top + height / 2 + 4 - 6.5 * (len(box.lines) - 1)
-    for i, line in enumerate(box.lines):
-        marks.append(Text(box.x, first + 13 * i, line, size=11, anchor="middle"))
-    return marks

@@ -1,15 +1,33 @@
-"""`vmap`: a function of single examples as a function of batches."""
+"""`vmap`: a function of single examples as a function of batches.
+
+The function runs once, on tensors whose data are `Examples`: each operation works on the whole batch. Where that is not
+possible it runs once for each example: with random numbers, in-place operations, values that decide what happens next,
+and where a walk backward from outside will come through it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rushlight.func.examples import Examples, Unbatchable, entered, left
 from rushlight.func.trees import leaves, rebuilt
+from rushlight.modes import ACTIVE, state
 from rushlight.ops import linear
 from rushlight.random import get_rng_state, set_rng_state
-from rushlight.tape import Variable
+from rushlight.tape import Variable, wrap
+
+
+class _Levels(threading.local):
+    """How many `vmap`s this thread is in."""
+
+    count = 0
+
+
+_levels = _Levels()
 
 
 def vmap(
@@ -35,8 +53,9 @@ def vmap(
 
     Notes
     -----
-    PyTorch: runs one batched operation for each operation of `func`. Here `func` runs once for each example: the same
-    results and gradients, in time proportional to the size of the batch. `chunk_size` therefore changes nothing.
+    PyTorch: cannot run functions that depend on values (`if x > 0`, `.item()`) or that write to tensors from outside.
+    Here they run once for each example. So do functions whose results require gradients outside of `vmap`, and those
+    with random numbers.
 
     Examples
     --------
@@ -53,22 +72,96 @@ def vmap(
         values = leaves((args, kwargs))
         dims = [*_spread(in_dims, args, "in_dims"), *[None for _ in leaves(kwargs)]]
         count = _batch_size(values, dims)
-        results = []
-        start = get_rng_state() if randomness != "different" else None
-        for i in range(count):
-            if randomness == "same" and i:
-                set_rng_state(start)
-            row = iter([v if d is None else v.select(d, i) for v, d in zip(values, dims, strict=True)])
-            own_args, own_kwargs = rebuilt((args, kwargs), row)
-            results.append(func(*own_args, **own_kwargs))
-            if randomness == "error" and i == 0 and bool((get_rng_state() != start).any()):
-                raise RuntimeError(
-                    "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
-                    "'different' randomness flags on vmap or perform the randomness operation out of vmap"
-                )
-        return _joined(results, out_dims)
+        step = count if chunk_size is None or randomness != "error" else chunk_size
+        if step >= count:
+            return run(args, kwargs, values, dims, count)
+        parts = []
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            part = [v if d is None else v.narrow(d, start, stop - start) for v, d in zip(values, dims, strict=True)]
+            own_args, own_kwargs = rebuilt((args, kwargs), iter(part))
+            parts.append(run(own_args, own_kwargs, part, dims, stop - start))
+        return _chained(parts, out_dims)
+
+    def run(args: Any, kwargs: Any, values: list[Any], dims: list[Any], count: int) -> Any:
+        if randomness == "error" and state.trace is None and not any(_is_tracked(v) for v in values):
+            with contextlib.suppress(Unbatchable, Exception):  # an error of `func` comes again below
+                return _at_once(func, (args, kwargs), values, dims, count, out_dims)
+        return _one_by_one(func, (args, kwargs), values, dims, count, out_dims, randomness)
 
     return batched
+
+
+def _is_tracked(value: Any) -> bool:
+    return state.grad and isinstance(value, Variable) and bool(value.requires_grad)  # type: ignore[attr-defined]
+
+
+def _at_once(
+    func: Callable[..., Any], given: Any, values: list[Any], dims: list[Any], count: int, out_dims: Any
+) -> Any:
+    """One run of `func` for the whole batch."""
+    level = _levels.count + 1
+    start = get_rng_state()
+    entering = iter([v if d is None else wrap(entered(v._data, d, level)) for v, d in zip(values, dims, strict=True)])
+    args, kwargs = rebuilt(given, entering)
+    _levels.count = level
+    ACTIVE.append(_levels)  # ops leave their short paths, which know NumPy's arrays only
+    try:
+        result = func(*args, **kwargs)
+    finally:
+        ACTIVE.remove(_levels)
+        _levels.count = level - 1
+    if bool((get_rng_state() != start).any()):
+        raise _random_error()
+    found = leaves(result)
+    where = _spread(out_dims, result, "out_dims")
+    results = []
+    for t, dim in zip(found, where, strict=True):
+        if not isinstance(t, Variable):
+            raise ValueError(f"vmap: `func` must only return Tensors, got type {type(t)}.")
+        if state.grad and t._node is not None:
+            raise Unbatchable("a walk backward from outside")
+        if dim is None:
+            if isinstance(t._data, Examples) and level in t._data.levels:
+                raise ValueError("vmap: `func` can not return a batched tensor with out_dim `None`")
+            results.append(t)
+        else:
+            results.append(wrap(left(t._data, dim, level, count)))
+    return rebuilt(result, iter(results))
+
+
+def _random_error() -> RuntimeError:
+    return RuntimeError(
+        "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
+        "'different' randomness flags on vmap or perform the randomness operation out of vmap"
+    )
+
+
+def _one_by_one(
+    func: Callable[..., Any], given: Any, values: list[Any], dims: list[Any], count: int, out_dims: Any, randomness: str
+) -> Any:
+    """One run of `func` for each example."""
+    results = []
+    start = get_rng_state() if randomness != "different" else None
+    for i in range(count):
+        if randomness == "same" and i:
+            set_rng_state(start)
+        row = iter([v if d is None else v.select(d, i) for v, d in zip(values, dims, strict=True)])
+        args, kwargs = rebuilt(given, row)
+        results.append(func(*args, **kwargs))
+        if randomness == "error" and i == 0 and bool((get_rng_state() != start).any()):
+            raise _random_error()
+    return _joined(results, out_dims)
+
+
+def _chained(parts: list[Any], out_dims: Any) -> Any:
+    """The results of several parts of the batch, one after another."""
+    dims = _spread(out_dims, parts[0], "out_dims")
+    columns = zip(*map(leaves, parts), strict=True)
+    return rebuilt(
+        parts[0],
+        iter([c[0] if d is None else linear.cat(list(c), d) for c, d in zip(columns, dims, strict=True)]),
+    )
 
 
 def _spread(dims: Any, tree: Any, name: str) -> list[Any]:

@@ -400,7 +400,7 @@ def masked_scatter_source(xp: Any, g: Array, mask: Array, shape: Ints) -> Array:
     return out
 
 
-@opaque(spec=lambda x: Spec((0, len(x.shape)), np.dtype(np.int64)), grad=(None,))
+@opaque(grad=(None,))
 def nonzero(xp: Any, x: Array) -> Array:
     """The positions of the elements that are not 0, one row each."""
     if not x.ndim:

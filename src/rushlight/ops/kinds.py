@@ -311,8 +311,7 @@ class Reduction(Op):
         dims = tuple(range(len(s.shape))) if dims is None else dims
         keepdim = params.get("keepdim", False)
         shape = tuple(1 if i in dims else n for i, n in enumerate(s.shape) if keepdim or i not in dims)
-        dtype = np.dtype(np.bool_) if self.result == "bool" else s.dtype
-        return Spec(shape, dtype)
+        return Spec(shape, s.dtype if self.result == "promote" else np.dtype(self.result))
 
 
 class View(Op):

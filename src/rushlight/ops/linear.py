@@ -482,7 +482,8 @@ def _strided_spec(x: Spec, geometry: Any, size: Ints, stride: Ints, offset: int)
 
 
 @opaque(
-    spec=_strided_spec, grad=lambda g, geometry, size, stride, offset: take_strided(g, geometry, size, stride, offset)
+    spec=lambda x, geometry, size, stride, offset: Spec(geometry[0], x.dtype),
+    grad=lambda g, geometry, size, stride, offset: take_strided(g, geometry, size, stride, offset),
 )
 def place_strided(xp: Any, x: Array, geometry: Any, size: Ints, stride: Ints, offset: int) -> Array:
     """Elements of a strided view added up into the base's positions: the gradient of `as_strided`."""

@@ -231,7 +231,7 @@ def adaptive_edges(n: int, count: int) -> list[tuple[int, int]]:
     return [(i * n // count, -(-(i + 1) * n // count)) for i in range(count)]
 
 
-def _even(size: Ints, output_size: Ints) -> Windows | None:
+def even_windows(size: Ints, output_size: Ints) -> Windows | None:
     """The plain windows that an adaptive pooling amounts to where each output size divides the input size."""
     if min(output_size) < 1 or any(n % m for n, m in zip(size, output_size, strict=True)):
         return None
@@ -243,7 +243,7 @@ def _even(size: Ints, output_size: Ints) -> Windows | None:
 def _adaptive_average(x: Any, output_size: Ints) -> Any:
     n = len(output_size)
     size = x.shape[x.ndim - n :]
-    windows = _even(size, output_size)
+    windows = even_windows(size, output_size)
     if windows is not None:
         return numpy_pool.sum_pool(x, windows, average_scale(windows, True, None, x.dtype))
     for dim, count in enumerate(output_size, x.ndim - n):
@@ -289,7 +289,7 @@ def adaptive_avg_pool_grad(xp: Any, g_out: Array, size: Ints) -> Array:
     """The gradient of adaptive average pooling of planes of `size`."""
     (g,) = widen(g_out)
     n = len(size)
-    windows = _even(size, g.shape[g.ndim - n :])
+    windows = even_windows(size, g.shape[g.ndim - n :])
     if windows is not None:
         scale = average_scale(windows, True, None, g.dtype)
         return narrow(numpy_pool.spread_pool(g, windows, scale), g_out.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 from rushlight import generator as draws
 from rushlight.dtypes import NP_COMPLEX
 from rushlight.generator import Generator
+from rushlight.generator.engine import STATE_BYTES
 from rushlight.ops.elementwise import eq, where, zeros_like
 from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
@@ -121,3 +122,32 @@ def poisson(xp: Any, rates: Array, generator: Generator) -> Array:
 def binomial(xp: Any, counts: Array, p: Array, generator: Generator) -> Array:
     """A binomial number for each count and probability (of one shape)."""
     return draws.binomial(generator, counts.reshape(-1), p.reshape(-1)).reshape(p.shape)
+
+
+# What a traced program does to a generator itself, and draws without an operand: calls like all others there.
+
+
+@opaque(spec=lambda function, args, shape, dtype, generator: Spec(shape, dtype))
+def draw_fresh(xp: Any, function: str, args: tuple[Any, ...], shape: Any, dtype: Any, generator: Generator) -> Array:
+    """Numbers of a drawing function of `rushlight.generator`, in a new array."""
+    return getattr(draws, function)(generator, *args).reshape(shape)
+
+
+@opaque(spec=lambda seed, generator: Spec((), np.dtype(np.bool_)))
+def seed_generator(xp: Any, seed: int, generator: Generator) -> Array:
+    """Start the stream of a seed."""
+    generator.manual_seed(seed)
+    return np.asarray(True)
+
+
+@opaque(spec=lambda generator: Spec((STATE_BYTES,), np.dtype(np.uint8)))
+def save_generator(xp: Any, generator: Generator) -> Array:
+    """The state of a generator."""
+    return np.frombuffer(bytearray(generator.state_bytes()), np.uint8)
+
+
+@opaque(spec=lambda kept, generator: Spec((), np.dtype(np.bool_)))
+def load_generator(xp: Any, kept: Array, generator: Generator) -> Array:
+    """Continue from a state."""
+    generator.load_bytes(np.ascontiguousarray(kept).tobytes())
+    return np.asarray(True)

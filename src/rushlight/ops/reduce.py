@@ -510,7 +510,7 @@ def nanmean(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     return nansum(x, dim, keepdim) / sum(real, dim, keepdim)
 
 
-@reduction(grad=(None,))
+@reduction(grad=(None,), result="int64")
 def count_nonzero(xp: Any, x: Array, dim: Any = None) -> Array:
     """How many elements along `dim` are not 0."""
     return np.asarray(np.count_nonzero(x, axis=dim), np.int64)

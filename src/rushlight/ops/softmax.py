@@ -9,6 +9,13 @@ from rushlight.ops.elementwise import exp, isinf, log, where
 from rushlight.ops.kinds import Array, composite
 from rushlight.ops.linear import restore, sum
 from rushlight.ops.reduce import amax
+from rushlight.spec import spec_of
+
+
+def _is_empty(x: Any, dim: int) -> bool:
+    """Whether there is nothing along `dim`, not even a greatest element."""
+    shape = spec_of(x).shape
+    return bool(shape) and not shape[dim]
 
 
 @composite(fast=kernel.softmax_grad)
@@ -20,6 +27,8 @@ def softmax_grad(g: Array, out: Array, dim: int) -> Array:
 @composite(grad=lambda g, out, dim: softmax_grad(g, out, dim), fast=kernel.softmax)
 def softmax(x: Array, dim: int) -> Array:
     """exp(x) / sum(exp(x)) along `dim`."""
+    if _is_empty(x, dim):
+        return exp(x)
     e = exp(x - amax(x, dim, True))
     return e / sum(e, dim, True)
 
@@ -33,6 +42,8 @@ def log_softmax_grad(g: Array, out: Array, dim: int) -> Array:
 @composite(grad=lambda g, out, dim: log_softmax_grad(g, out, dim), fast=kernel.log_softmax)
 def log_softmax(x: Array, dim: int) -> Array:
     """log(softmax(x)) along `dim`, exact where softmax underflows."""
+    if _is_empty(x, dim):
+        return exp(x)
     shifted = x - amax(x, dim, True)
     return shifted - log(sum(exp(shifted), dim, True))
 

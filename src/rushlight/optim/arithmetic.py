@@ -48,7 +48,7 @@ def maximum(x: Value, y: Value) -> Value:
     if isinstance(x, (np.ndarray, np.generic)):
         return np.maximum(x, y)
     if isinstance(x, Tensor):
-        return tensors.maximum(x, y) if isinstance(y, Tensor) else tensors.clamp(x, y, None)
+        return tensors.clamp(x, y, None) if isinstance(y, NUMBERS) else tensors.maximum(x, y)
     return x.call("maximum", y)
 
 
@@ -59,7 +59,7 @@ def minimum(x: Value, y: Value) -> Value:
     if isinstance(x, (np.ndarray, np.generic)):
         return np.minimum(x, y)
     if isinstance(x, Tensor):
-        return tensors.minimum(x, y) if isinstance(y, Tensor) else tensors.clamp(x, None, y)
+        return tensors.clamp(x, None, y) if isinstance(y, NUMBERS) else tensors.minimum(x, y)
     return x.call("minimum", y)
 
 

@@ -121,6 +121,8 @@ def _apply_inplace(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) ->
         check_castable(result_dtype(operands).np, t._data.dtype)
         raise
     raw = _unwrap(op, operands)
+    if ACTIVE and state.trace is not None and "generator" in params:
+        raw = state.trace.drawing(raw)
     x = t._data
     check_no_overlap(x)
     for y in op.flat(raw):

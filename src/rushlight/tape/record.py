@@ -154,6 +154,8 @@ def _record(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         return op.body(*operands, **params)
     operands = op.prepare(operands, params)
     raw = _unwrap(op, operands)
+    if ACTIVE and state.trace is not None and "generator" in params:
+        raw = state.trace.drawing(raw)
     try:
         out = op.apply(raw, params)
     except ValueError as error:

@@ -66,11 +66,11 @@ def gather(code: Code, pointer: IR, stride: int, mask: Mask) -> IR:
     return code.call(name, code.vector, where, align, bits, code.zero)
 
 
-def strided_load(code: Code, pointer: IR, stride: int, mask: Mask, room: Callable[[int], Mask]) -> IR:
+def strided_load(code: Code, pointer: IR, stride: int, mask: Mask, room: Callable[[int], Mask] | None) -> IR:
     """A vector of numbers `stride` bytes apart; `room(i)` are the lanes of the i-th whole vector that may be read."""
     if stride == code.size:
         return code.load(pointer, mask)
-    if stride == 2 * code.size:
+    if stride == 2 * code.size and room is not None:
         low = code.load(pointer, room(0))
         high = code.load(code.at(pointer, code.lanes * code.size), room(1))
         return code.pick(low, high, range(0, 2 * code.lanes, 2))
@@ -204,7 +204,7 @@ def _copy_vector(
         return both(code, inside(code, code.add(first, i * code.lanes), 1, last.source), row)
 
     pointer = code.at(line, code.mul(first, x.last))
-    numbers = strided_load(code, pointer, x.last * last.step, both(code, mask, row), room)
+    numbers = strided_load(code, pointer, x.last * last.step, both(code, mask, row), room if x.last == code.size else None)
     code.store(numbers, code.at(target, code.mul(v, code.lanes * code.size)), code.mask(count))
 
 

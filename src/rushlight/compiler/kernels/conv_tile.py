@@ -26,8 +26,9 @@ class Weights:
     taps: tuple[int, int, int]
 
 
-Finish = Callable[[Any, Index, Index, Mask], None]
-"""finish(vector, output channel within the group, bytes from its plane's start, mask) writes a vector of results."""
+Take = Callable[[Any, Index, Index, Index, Mask], None]
+"""take(vector, row of the block, image of the tile, position in its plane, mask) is handed the results, which are
+neighbours in the result's memory."""
 
 
 def accumulate(
@@ -100,13 +101,13 @@ def first_tap(part: Part, weights: Weights) -> int:
 
 def multiply_tile(
     code: Code, tiling: Tiling, weights: Weights, blocks: Blocks, wide: int, block_range: tuple[Index, Index],
-    positions: Index, x: IR, w: IR, start: Callable[[Index, int], list[IR]], finish: Callable[[Index, int], Finish],
+    positions: Index, x: IR, w: IR, start: Callable[[Index, int], list[IR]], finish: Callable[[Index, int], Take],
     after: Callable[[Index, int], None],
 ) -> None:  # fmt: skip
     """Write the results of a tile's `positions` for a range of blocks of output channels.
 
     `start(first, rows)` gives a vector for each row of a block, what its accumulators hold at first; `finish(first,
-    rows)` gives what takes its results; `after(first, rows)` is written behind each block.
+    rows)` gives what takes its results, with the position in the tile; `after(first, rows)` is written behind each block.
     """
 
     def block(first: Index, rows: int) -> None:
@@ -124,7 +125,7 @@ def multiply_tile(
                 known = isinstance(positions, int) and positions % across == 0
                 mask = None if known else code.mask(code.sub(positions, here))
                 for i in range(rows):
-                    take(acc[i * wide + v], i, code.add(offset, v * code.lanes * code.size), mask)
+                    take(acc[i * wide + v], i, 0, here, mask)
             return ()
 
         code.loop(positions, columns, (), across)
@@ -152,21 +153,22 @@ def multiply_tile(
 
 def scatter_rows(
     code: Code, tiling: Tiling, scratch: IR, scratch_row: int, rows: int, first_row: Index, count: Index,
-    images: Index, strides: Sequence[int], store: Callable[[IR, Index, Index, Mask], None],
+    images: Index, sizes: Sequence[int], take: Take,
 ) -> None:  # fmt: skip
-    """Hand the lines of a block's scratch to `store(vector, row of the block, byte offset, mask)`, spread out where the
-    part makes every n-th position."""
+    """Hand the lines of a block's scratch to `take`, spread out where the part makes every n-th position.
+
+    `sizes` are the middle and last size of the result.
+    """
     part = tiling.part
-    image, _, *dims = strides
+    middle, last = sizes
 
     def line(i: Index, d: Index, n: Index, m: Index) -> None:
-        start = code.add(code.mul(code.add(code.mul(d, images_of(tiling)), n), part.middle.out), m)
+        start = code.add(code.mul(code.add(code.mul(d, tiling.images), n), part.middle.out), m)
         source = code.at(scratch, code.add(code.mul(i, scratch_row), code.mul(start, part.last.out * code.size)))
-        to = code.mul(n, image)
-        for axis, at, step in ((part.rows, code.add(first_row, d), dims[0]), (part.middle, m, dims[1])):
-            to = code.add(to, code.mul(code.add(code.mul(at, axis.out_every), axis.out_first), step))
-        to = code.add(to, part.last.out_first * dims[2])
-        _spread_line(code, part.last, source, lambda x, offset, mask: store(x, i, code.add(to, offset), mask))
+        row = _place(code, part.rows, code.add(first_row, d))
+        place = code.add(code.mul(row, middle), _place(code, part.middle, m))
+        place = code.add(code.mul(place, last), part.last.out_first)
+        _spread_line(code, part.last, source, lambda x, offset, mask: take(x, i, n, code.add(place, offset), mask))
 
     def over_rows(i: Index) -> None:
         def over_images(d: Index) -> None:
@@ -180,9 +182,8 @@ def scatter_rows(
     each(code, rows, over_rows)
 
 
-def images_of(tiling: Tiling) -> int:
-    """Images that a tile has room for."""
-    return tiling.images
+def _place(code: Code, axis: Axis, at: Index) -> Index:
+    return code.add(code.mul(at, axis.out_every), axis.out_first)
 
 
 def _spread_line(code: Code, last: Axis, source: IR, store: Callable[[IR, Index, Mask], None]) -> None:
@@ -193,20 +194,15 @@ def _spread_line(code: Code, last: Axis, source: IR, store: Callable[[IR, Index,
         left = code.add(last.out, code.mul(v, -code.lanes))
         for part in range(every):
             lanes = [part * code.lanes + i for i in range(code.lanes)]
-            chosen = [j // every for j in lanes]
-            out = numbers if every == 1 else code.pick(numbers, numbers, chosen)
-            used = _every(code, [j % every == 0 for j in lanes])
-            here = _room(code, left, part * code.lanes, every)
-            offset = code.add(code.mul(v, code.lanes * every * code.size), part * code.lanes * code.size)
-            store(out, offset, both(code, used, here))
+            out = numbers if every == 1 else code.pick(numbers, numbers, [j // every for j in lanes])
+            used = _chosen(code, [j % every == 0 for j in lanes])
+            # the line ends (left - 1)*every + 1 positions from the vector's first
+            before_end = code.mask(code.add(code.mul(left, every), -part * code.lanes - every + 1))
+            offset = code.add(code.mul(v, code.lanes * every), part * code.lanes)
+            store(out, offset, both(code, used, before_end))
 
     each(code, -(-last.out // code.lanes), vector)
 
 
-def _every(code: Code, used: list[bool]) -> Mask:
+def _chosen(code: Code, used: list[bool]) -> Mask:
     return None if all(used) else ir.Constant(code.bits, [int(u) for u in used])
-
-
-def _room(code: Code, left: Index, start: int, every: int) -> Mask:
-    """Lanes before the line's end, (left - 1)*every + 1 positions from the vector's first."""
-    return code.mask(code.add(code.mul(left, every), -start - every + 1))

@@ -15,9 +15,9 @@ import numpy as np
 from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
-from rushlight.compiler.graph import Value
+from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.conv import aligned, image_group, vector_lanes, vector_registers
+from rushlight.compiler.kernels.conv import aligned, image_group
 from rushlight.compiler.kernels.conv_expand import Source, both, each, expand, inside, strided_load
 from rushlight.compiler.kernels.conv_shape import (
     CHUNK_PRODUCTS,
@@ -31,6 +31,7 @@ from rushlight.compiler.kernels.conv_shape import (
 )
 from rushlight.compiler.kernels.conv_tile import row_offset
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
+from rushlight.compiler.target import host
 from rushlight.spec import Spec
 
 Ints = tuple[int, ...]
@@ -169,7 +170,8 @@ def dot_block(part: Part, outputs: int, channels: int, registers: int) -> DotBlo
     length = channels if single else part.last.taps
     best: tuple[float, DotBlock] | None = None
     for across in range(1, min(length, 8) + 1):
-        depths = [1] if single or part.rows.phases > 1 or across < length else _divisors(part.rows.taps)
+        alone = single or part.rows.phases > 1 or part.middle.taps > 1 or across < length
+        depths = [1] if alone else _divisors(part.rows.taps)
         for rows in depths:
             taps = across * rows
             for count in range(1, min(outputs, 12) + 1):
@@ -193,7 +195,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     steps = (geometry.stride, geometry.padding, geometry.dilation)
     part = forward_part(geometry.input_size, geometry.kernel_size, geometry.output_size, *steps)
     channels, outputs, size = x.shape[1] // groups, g.shape[1] // groups, x.dtype.itemsize
-    block = dot_block(part, outputs, channels, vector_registers())
+    block = dot_block(part, outputs, channels, host().registers)
     together = image_group(x.shape[0], part.positions)
     image_groups = -(-x.shape[0] // together)
     products = x.shape[0] * part.positions * groups * channels * outputs * part.taps
@@ -208,7 +210,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
         cell = min(channels, -(-cell // block.across) * block.across)
     cells = -(-channels // cell)
     t = Tiling(part, cell, together, size, t.tiles)
-    lanes = vector_lanes(x.dtype)
+    lanes = host().lanes(x.dtype)
     steps_of_tile = -(-t.rows * together * part.plane // lanes)
     several = 1
     if t.tiles == 1:
@@ -221,7 +223,9 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     )  # fmt: skip
 
 
-def weight_kernels(x: Access, g: Access, out: Value, geometry: Geometry, groups: int = 1) -> list[Kernel]:
+def weight_kernels(
+    x: Access, g: Access, out: Value, geometry: Geometry, groups: int = 1, *, calls: tuple[Call, ...] = ()
+) -> list[Kernel]:
     """The kernels of a convolution's weight gradient.
 
     Parameters
@@ -229,6 +233,7 @@ def weight_kernels(x: Access, g: Access, out: Value, geometry: Geometry, groups:
     x : [N, C, *size], what was convolved
     g : [N, O, *output size], the gradient of the result
     out : [O, C/groups, *kernel], row-major
+    calls : the graph's calls that they carry out
     """
     w = describe(x, g, geometry, groups)
     sums = Value(Spec((w.ranges * w.range_bytes // w.size,), x.dtype), name="weight sums")
@@ -240,6 +245,7 @@ def weight_kernels(x: Access, g: Access, out: Value, geometry: Geometry, groups:
         build=lambda module, name: build(module, name, w),
         reads=(x.root, g.root),
         writes=(sums,),
+        calls=calls,
         chunks=w.ranges * w.pieces,
         workspace=w.workspace * w.ranges * w.pieces,
         flops=2 * w.images * w.part.positions * w.groups * w.outputs * taps,

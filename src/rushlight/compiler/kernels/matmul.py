@@ -26,6 +26,11 @@ FLOATS = (F32, np.dtype(np.float64), *NP_HALF)
 Ints = tuple[int, ...]
 
 
+def supports(a: Access, b: Access) -> bool:
+    """Whether `matmul_kernel` takes operands of these dtypes."""
+    return a.dtype == b.dtype and a.dtype in FLOATS
+
+
 def matmul_kernel(
     a: Access, b: Access, out: Value, *, epilogue: Epilogue | None = None, name: str = "",
     calls: tuple[Call, ...] = (), plan: Plan | None = None,
@@ -45,7 +50,7 @@ def matmul_kernel(
     -----
     Half precision is multiplied and added in float32 and rounded once.
     """
-    if a.dtype != b.dtype or a.dtype not in FLOATS:
+    if not supports(a, b):
         raise NotImplementedError(f"a native product of {a.dtype} and {b.dtype}")
     m, k, n = *a.shape[-2:], b.shape[-1]
     batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
@@ -61,7 +66,8 @@ def matmul_kernel(
     ]
     m, batch, matrices = _merged(m, batch, matrices)
     dtype = F32 if a.dtype in NP_HALF else a.dtype
-    product = Product(batch, m, n, k, *matrices[:3], dtype)
+    left, right, result = matrices[:3]
+    product = Product(batch, m, n, k, left, right, result, dtype)
     machine = Machine(host().lanes(dtype), host().registers)
     plan = plan or choose(product, machine)
     extra = tuple(matrices[2:]) if epilogue else ()
@@ -94,7 +100,7 @@ def _result(value: Value, slot: int, shape: Ints) -> Matrix:
 
 
 def _merged(m: int, batch: Ints, matrices: list[Matrix]) -> tuple[int, Ints, list[Matrix]]:
-    """Fewer dims: batch dims that every operand steps through alike become one, or rows where the right operand stays."""
+    """Fewer dims: batch dims that all step through alike become one, or rows where the right operand stays."""
     while batch and batch[-1] == 1:
         batch, matrices = batch[:-1], [replace(x, batch=x.batch[:-1]) for x in matrices]
     if not batch:
@@ -123,7 +129,7 @@ def _inplace(
         for w, value in enumerate(outputs)
         for r, root in enumerate(reads)
         if root is not a.root and root is not b.root and root.dtype == value.dtype
-        and all(x.is_whole and x.size == value.spec.size for x in uses[root])
+        and all(x.is_whole and x.size == math.prod(value.shape) for x in uses[root])
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from rushlight.compiler.kernels.microkernel import Code, Index, Mask, Operands, 
 from rushlight.compiler.kernels.packing import pack_function
 
 IR = Any
-# Writes what becomes of a row of finished numbers: code, addresses of the slots, batch index, row, column, vector, mask.
+# Writes what becomes of finished numbers: code, addresses of the slots, batch index, row, column, vector, mask.
 Finish = Callable[[Code, IR, Index, Index, Index, IR, Mask], None]
 
 
@@ -263,60 +263,91 @@ class Writer:
         """finish(slots, tile, batch index, row, column, rows, columns): what becomes of a block's numbers."""
         i64, pointer = ir.IntType(64), ir.PointerType()
         fn, code = self.function("finish", [pointer, pointer, *[i64] * 5])
-        slots, tile, index, m, n, rows, columns = fn.args
-        pitch, size, lanes = self.pitch, self.size, self.machine.lanes
-        if self.flips:
-            height = -(-self.plan.rows // lanes) * lanes
-            turned = code.room(height * self.columns)
-            self._turn_tile(code, tile, turned, height)
-            tile, pitch = turned, height
-        total, step = (self.x.m, self.plan.rows) if self.flips else (self.x.n, self.columns)
-        partial = total % lanes or step % lanes
-        finish = self.user_finish or self._store_plain
-
-        def row(i: Index) -> Sequence[IR]:
-            line = code.at(tile, code.mul(i, pitch * size))
-
-            def vector(j: Index) -> Sequence[IR]:
-                mask = code.mask(code.sub(columns, j)) if partial else None
-                x = code.load(code.at(line, code.mul(j, size)))
-                finish(code, slots, index, code.add(m, i), code.add(n, j), x, mask)
-                return ()
-
-            code.loop(columns, vector, step=lanes)
-            return ()
-
-        code.loop(rows, row)
+        slots, tile, *where = fn.args
+        if not self.flips:
+            self._finish_rows(code, slots, (tile, self.pitch), where, self.x.n % code.lanes or self.columns % code.lanes)
+        elif self.user_finish is None:
+            self._store_turned(code, slots, tile, where)
+        else:
+            turned, height = code.room(self._height() * self.columns), self._height()
+            self._each_square(code, tile, lambda i, r, v: code.store(
+                v, code.at(turned, code.mul(code.add(code.mul(r, height), i), self.size))))  # fmt: skip
+            partial = self.x.m % self.plan.rows or self.plan.rows % code.lanes
+            self._finish_rows(code, slots, (turned, height), where, partial)
         code.b.ret_void()
         return fn
 
-    def _turn_tile(self, code: Code, tile: IR, turned: IR, height: int) -> None:
-        size, lanes = self.size, self.machine.lanes
+    def _height(self) -> int:
+        """Rows of a block in memory: whole squares of lanes."""
+        lanes = self.machine.lanes
+        return -(-self.plan.rows // lanes) * lanes
 
+    def _finish_rows(
+        self, code: Code, slots: IR, tile: tuple[IR, int], where: Sequence[IR], partial: int
+    ) -> None:  # fmt: skip
+        index, m, n, rows, columns = where
+        finish = self.user_finish or self._store_plain
+
+        def row(i: Index) -> Sequence[IR]:
+            line = code.at(tile[0], code.mul(i, tile[1] * self.size))
+
+            def vector(j: Index) -> Sequence[IR]:
+                mask = code.mask(code.sub(columns, j)) if partial else None
+                x = code.load(code.at(line, code.mul(j, self.size)))
+                finish(code, slots, index, code.add(m, i), code.add(n, j), x, mask)
+                return ()
+
+            code.loop(columns, vector, step=code.lanes)
+            return ()
+
+        code.loop(rows, row)
+
+    def _each_square(self, code: Code, tile: IR, store: Callable[[Index, Index, IR], None]) -> None:
+        """Turn a block: store(first row, column, vector of the column's numbers from that row on)."""
+        size, lanes = self.size, code.lanes
         room = code.room(lanes * lanes)
 
         def part(j: Index) -> Sequence[IR]:
             def square(i: Index) -> Sequence[IR]:
                 corner = code.at(tile, code.mul(code.add(code.mul(i, self.pitch), j), size))
-                to = code.at(turned, code.mul(code.add(code.mul(j, height), i), size))
                 code.transpose(
                     room,
                     lambda r: code.load(code.at(corner, code.mul(r, self.pitch * size))),
-                    lambda r, v: code.store(v, code.at(to, code.mul(r, height * size))),
+                    lambda r, v: store(i, code.add(j, r), v),
                 )
                 return ()
 
-            code.loop(height, square, step=lanes)
+            code.loop(self._height(), square, step=lanes)
             return ()
 
         code.loop(self.columns, part, step=lanes)
 
+    def _store_turned(self, code: Code, slots: IR, tile: IR, where: Sequence[IR]) -> None:
+        """A block of a turned product to where it belongs, without an epilogue."""
+        index, m, n, rows, columns = where
+        out = self.x.out.turned
+        base = self._place(code, slots, out, (index, m, n))
+        exact = not (self.x.n % self.columns or self.x.m % self.plan.rows or self.plan.rows % code.lanes)
+
+        def store(i: Index, r: Index, v: IR) -> None:
+            mask = None
+            if not exact:
+                inside = code.b.icmp_signed("<", code.value(r), rows)
+                mask = code.mask(code.b.select(inside, code.sub(columns, i), code.value(0)))
+            place = code.add(code.mul(r, out.row), code.mul(i, out.column))
+            code.store(v, code.at(base, place), mask, out.dtype)
+
+        self._each_square(code, tile, store)
+
+    def _place(self, code: Code, slots: IR, m: Matrix, where: tuple[Index, Index, Index]) -> IR:
+        index, i, j = where
+        base = code.b.load(code.at(slots, 8 * m.slot), typ=ir.PointerType())
+        offset = code.add(batch_offset(code, m, self.x.batch, index), m.offset)
+        return code.at(base, code.add(offset, code.add(code.mul(i, m.row), code.mul(j, m.column))))
+
     def _store_plain(self, code: Code, slots: IR, index: Index, m: Index, n: Index, x: IR, mask: Mask) -> None:
         out = self.x.out.turned if self.flips else self.x.out
-        base = code.b.load(code.at(slots, 8 * out.slot), typ=ir.PointerType())
-        offset = code.add(batch_offset(code, out, self.x.batch, index), out.offset)
-        place = code.add(code.mul(m, out.row), code.mul(n, out.column))
-        code.store(x, code.at(base, code.add(offset, place)), mask, out.dtype)
+        code.store(x, self._place(code, slots, out, (index, m, n)), mask, out.dtype)
 
 
 def batch_offset(code: Code, m: Matrix, batch: Sequence[int], index: Index) -> Index:

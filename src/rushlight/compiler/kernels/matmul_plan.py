@@ -15,7 +15,7 @@ STACK = 256 * 1024
 HANDING, CALL = 1000, 25
 # Cycles an element for packing by copying, by transposing, element by element; and for turning a result.
 PACKING = {"": 0.0, "copy": 0.1, "turn": 0.3, "gather": 1.5}
-TURNING = 0.7
+TURNING = 1.5
 # An L1 cache holds this many lines that lie a multiple of PAGE bytes apart; a left operand larger than NEAR bytes comes
 # from further away, FAR bytes a cycle.
 WAYS, PAGE = 8, 4096
@@ -24,7 +24,7 @@ NEAR, FAR = 512 * 1024, 3.0
 
 @dataclass(frozen=True)
 class Matrix:
-    """An operand or the result: which slot, how many bytes from its start, strides in bytes of batch dims, rows, columns."""
+    """An operand or the result: slot, bytes from its start, strides in bytes of batch dims, rows and columns."""
 
     slot: int
     offset: int
@@ -126,7 +126,7 @@ class _Cost:
             for h, lines in ((rows, height // rows), (height % rows, 1)):
                 if w and h and panels and lines:
                     total += panels * lines * self.block(h, w)
-        return total
+        return float(total)
 
 
 def _rows(x: Product, machine: Machine, form: str) -> Plan:
@@ -138,7 +138,6 @@ def _rows(x: Product, machine: Machine, form: str) -> Plan:
         pack_b = "copy"
     pack_a = "" if x.a.dtype == x.dtype else _packing(x.a.row, x.a.column, x.m, x.k, x.a.dtype, x.dtype) or "copy"
     rate = FAR if x.m * x.k * size > NEAR else 16.0
-    turning = TURNING if form == "turned" and x.m > 1 else 0.0
     options = []
     for rows, vectors in _blocks(x, machine, bool(pack_a)):
         sets = _sets(rows * vectors, vectors, x.k, machine)
@@ -151,16 +150,19 @@ def _rows(x: Product, machine: Machine, form: str) -> Plan:
         def block(height: int, width: int, sets: int = sets) -> float:
             vectors = -(-width // lanes)
             step = max(height * vectors, _fetch(x.k * width * size) * vectors, 4 / sets, height * size / rate)
-            return x.k * (step + height * PACKING[pack_a]) + CALL + 1.5 * height * vectors
+            return float(x.k * (step + height * PACKING[pack_a]) + CALL + 1.5 * height * vectors)
 
-        cost = _Cost(block, x.k * PACKING[pack_b], turning)
+        turning = TURNING * -(-rows // lanes) * lanes / rows if form == "turned" and x.m > 1 else 0.0
+        # a sum in parts comes back to its block's numbers
+        parts = 0.3 * -(-x.k // depth) + 0.7 if depth < x.k else 0.0
+        cost = _Cost(block, x.k * PACKING[pack_b], turning + parts)
         # the code of remainders is not free either
         spare = 1 + 0.005 * ((x.m % rows > 0 and x.m > rows) + (x.n % columns > 0 and x.n > columns)) + 5e-5 * rows
         options.append((cost.part(x.m, x.n, rows, columns) * spare, rows, vectors, sets, depth, cost))
     options.sort(key=lambda o: o[:3])
     plans = []
     for _, rows, vectors, sets, depth, cost in options[:3]:
-        room = STACK // 2 // (vectors * lanes * size) if depth < x.k else x.m
+        room = STACK // 2 // (vectors * lanes * size) if depth < x.k else x.m + rows
         chunk, cycles = _chunk(x, rows, vectors * lanes, cost, room)
         plans.append(Plan(form, rows, vectors, sets, pack_a, pack_b, depth, chunk, cycles))
     return min(plans, key=lambda p: p.cost)
@@ -206,7 +208,10 @@ def _chunk(x: Product, rows: int, columns: int, cost: _Cost, room: int) -> tuple
     for tall in _cuts(lines, max(1, room // rows)):
         for wide in _cuts(panels, panels):
             part = cost.part(min(tall * rows, x.m), min(wide * columns, x.n), rows, columns)
-            for thick in _cuts(batch, batch) if tall >= lines and wide >= panels else (1,):
+            whole = tall >= lines and wide >= panels
+            if not whole and batch >= 32 and room >= x.m:
+                continue
+            for thick in _cuts(batch, batch) if whole else (1,):
                 count = -(-lines // tall) * -(-panels // wide) * -(-batch // thick)
                 one = thick * part + HANDING
                 two, many = -(-count // 2) * one, -(-count // 16) * one
@@ -229,9 +234,11 @@ def _dot(x: Product, machine: Machine) -> Plan | None:
     if x.a.dtype != x.dtype or x.b.dtype != x.dtype or x.a.column != size or x.b.row != size or x.k < lanes:
         return None
     steps = -(-x.k // lanes)
+    crowded = x.k * size >= PAGE and (x.a.row % PAGE == 0 or x.b.column % PAGE == 0)
 
     def block(height: int, width: int) -> float:
-        step = max(height * width, 2 * height + _fetch(x.k * width * size) * width, 4)
+        fetch = 5.0 if crowded else _fetch(x.k * width * size)
+        step = max(height * width, (5 if crowded else 2) * height + fetch * width, 4)
         return steps * step + CALL + height * (width * 2.5 + 8)
 
     cost = _Cost(block)
@@ -242,5 +249,5 @@ def _dot(x: Product, machine: Machine) -> Plan | None:
     if not options:
         return None
     _, rows, columns = min(options)
-    chunk, cycles = _chunk(x, rows, columns, cost, x.m)
+    chunk, cycles = _chunk(x, rows, columns, cost, x.m + rows)
     return Plan("dot", rows, columns, 1, "", "", x.k, chunk, cycles)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.binding import ir
-from rushlight.compiler.lanes_core import BOOL, Emitter, Lanes
+from rushlight.compiler.lanes_core import Emitter, Lanes
 
 # An int known now, or an i64 of the running code.
 Index = Any
@@ -189,7 +189,7 @@ class Code:
             return None
         if isinstance(mask, int):
             mask = ir.Constant(self.bits, [int(i < mask) for i in range(self.lanes)])
-        return Lanes(self.emitter, mask, BOOL, self.lanes)
+        return Lanes(self.emitter, mask, np.dtype(np.bool_), self.lanes)
 
     def load(self, pointer: IR, mask: Mask = None, dtype: Any = None) -> IR:
         """A vector from memory, 0 in the lanes left out; half precision is widened."""
@@ -358,7 +358,7 @@ def _step(code: Code, x: Operands, a: IR, b: IR, acc: Sequence[IR]) -> list[IR]:
 
 
 def dot_products(code: Code, x: Operands, count: int) -> list[IR]:
-    """Accumulators of a block whose operands both run along the summed dim: a vector of partial sums per row and column.
+    """Accumulators of a block whose operands both run along the summed dim: vectors of partial sums.
 
     `x.vectors` are the bytes from `x.b` to each column's first number, `count` the numbers summed.
     """

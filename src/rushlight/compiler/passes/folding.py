@@ -139,6 +139,42 @@ def chosen(call: Call, rewriter: Rewriter) -> Any:
     return taken if taken.shape == result.shape else rewriter.make("expand", taken, shape=result.shape)
 
 
+def unused_softmax(call: Call, rewriter: Rewriter) -> Any:
+    """Without a gradient for the softmax that cross-entropy also gives, the term that it would add is zero.
+
+    `grad + p * (0 - sum(0 * p))` is `grad`: the numbers of a softmax `p` are finite, or NaN like the row of `grad`.
+    """
+    for grad, term in (call.operands, call.operands[::-1]):
+        if not _is_call(term, "mul") or not isinstance(grad, Value) or grad.spec != call.result.spec:
+            continue
+        for p, inner in (term.call.operands, term.call.operands[::-1]):
+            if _is_softmax(p) and _is_call(inner, "sub") and _is_zero(inner.call.operands[0], rewriter):
+                total = inner.call.operands[1]
+                if _is_call(total, "sum") and _is_zero_times(total.call.operands[0], p, rewriter):
+                    return grad
+    return None
+
+
+def _is_call(value: Any, name: str) -> bool:
+    return isinstance(value, Value) and value.call is not None and value.call.op.name == name
+
+
+def _is_softmax(value: Any) -> bool:
+    return (_is_call(value, "cross_entropy") or _is_call(value, "cross_entropy2d")) and value.part == 1
+
+
+def _is_zero(a: Any, rewriter: Rewriter) -> bool:
+    number = uniform(a, rewriter) if isinstance(a, Value) else a
+    return number is not None and not np.any(number)
+
+
+def _is_zero_times(product: Any, p: Value, rewriter: Rewriter) -> bool:
+    if not _is_call(product, "mul"):
+        return False
+    a, b = product.call.operands
+    return a is p and _is_zero(b, rewriter) or b is p and _is_zero(a, rewriter)
+
+
 def divided_by_power_of_two(call: Call, rewriter: Rewriter) -> Any:
     """x / 2**k is x * 2**-k, to the bit, and faster."""
     x, n = call.operands
@@ -171,6 +207,7 @@ def rules(fast_math: bool) -> list[tuple[tuple[str, ...], Rewrite]]:
         (("zeros_as",), detached_zeros),
         (names, loosened),
         (("where",), chosen),
+        (("add",), unused_softmax),
         (("div",), divided_by_power_of_two),
     ]
     return [*found, (("div",), divided_by_number)] if fast_math else found

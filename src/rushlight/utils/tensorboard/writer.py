@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rushlight.utils.tensorboard import summaries
+from rushlight.utils.tensorboard import graph, summaries
 from rushlight.utils.tensorboard.record_file import EventFile, event
 
 __all__ = ["SummaryWriter"]
@@ -162,6 +162,15 @@ class SummaryWriter:
             for name, value in metric_dict.items():
                 writer.add_scalar(name, value, global_step)
 
+    def add_graph(
+        self, model: Any, input_to_model: Any = None, verbose: bool = False, use_strict_trace: bool = True
+    ) -> None:
+        """The operations of a model, grouped by its modules, as one run on `input_to_model` shows them."""
+        nodes = graph.graph_of(model, () if input_to_model is None else input_to_model)
+        if verbose:
+            print(*nodes, sep="\n")
+        self._add(graph.encoded_graph(nodes), None, None)
+
     def flush(self) -> None:
         """Write all waiting events."""
         for file in self._files.values():
@@ -196,7 +205,7 @@ def _missing(name: str) -> Callable[..., None]:
 
 
 for missing in (
-    "add_graph", "add_onnx_graph", "add_embedding", "add_pr_curve", "add_pr_curve_raw", "add_video", "add_mesh",
+    "add_onnx_graph", "add_embedding", "add_pr_curve", "add_pr_curve_raw", "add_video", "add_mesh",
     "add_custom_scalars", "add_custom_scalars_multilinechart", "add_custom_scalars_marginchart", "add_image_with_boxes",
 ):  # fmt: skip
     setattr(SummaryWriter, missing, _missing(missing))

@@ -19,8 +19,9 @@ from rushlight.compiler.trace_number import TracedNumber
 from rushlight.compiler.trace_array import TraceBreak, TracedArray
 from rushlight.compiler.trace_outcome import Made, Outcome, Reader, is_spent
 from rushlight.modes import ACTIVE, state
-from rushlight.ops.kinds import OPS
-from rushlight.tape import Node, Variable, freed_error, record, wrap
+from rushlight.dtypes import get_default_dtype
+from rushlight.ops.linear import storage_array
+from rushlight.tape import AccumulateGrad, Node, Port, Variable, freed_error, record, wrap
 
 MISS = object()
 
@@ -167,14 +168,14 @@ class Writer:
         for i, t in tensors.items():
             source = self.source_of(t)
             if i in boundaries:
-                test = f"{source}._node is not None and type({source}._node) is not {self.names.add(_LEAF)}"
+                test = f"{source}._node is not None and type({source}._node) is not {self.names.add(AccumulateGrad)}"
             elif t._node is None:
                 test = f"{source}._node is None"
                 if i not in self.sources and id(t) not in self.grads:
                     plain.append(t)
                     continue
             elif i in self.sources:
-                test = f"type({source}._node) is {self.names.add(_LEAF)}"
+                test = f"type({source}._node) is {self.names.add(AccumulateGrad)}"
             else:
                 test = f"{source}._node is {self.names.add(t._node)}"
             self.tests.append((test, f"requires_grad of {self.label(t)}"))
@@ -265,11 +266,8 @@ class Writer:
                 continue
             grad_of = [t for t, g in out.grads if g is made]
             mine = f" + ({self.source_of(grad_of[0])}._grad is {name})" if grad_of else ""
-            self.lines.append(
-                f"if {name} is None or getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
-                f" or {name}.__dict__ or {name}._grad_is_set():" if False else
-                f"if {name} is None or getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]:"
-            )
+            alone = f"getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
+            self.lines.append(f"if {name} is None or {alone}:")
             self.lines.append(f"    held[{k}] = {name} = fresh({k}, {spec.shape!r}, {self.names.add(spec.dtype)})")
 
     def after_lines(self, result: str) -> None:
@@ -288,18 +286,20 @@ class Writer:
             self.lines.append(f"{self.source_of(t)}._grad = {source}")
         for optimizer, p, name, made in out.entries:
             self.lines.append(f"{self.names.add(optimizer)}.state[{self.names.add(p)}][{name!r}] = {made.name}")
-            self.lines.append(f"release({made.output})")
+            if made.output >= 0:
+                self.lines.append(f"held[{made.output}] = None")
         self.lines.append(f"return {result}")
 
     def _make(self, made: Made) -> None:
         node = None
-        if made.node is not None and not isinstance(made.node, _LEAF):
+        if made.node is not None and not isinstance(made.node, AccumulateGrad):
             if not is_spent(made.node):
                 raise TraceBreak("returns a tensor whose gradient is wanted later")
-            node = self.names.add(spent_node(made.node.name()))
+            last = made.node.node if isinstance(made.node, Port) else made.node
+            node = self.names.add(spent_node(last.name()))
         if made.kind == "output":
             self.lines.append(f"{made.name}._node = {node}")
-            if isinstance(made.node, _LEAF):
+            if isinstance(made.node, AccumulateGrad):
                 self.lines.append(f"{made.name}.requires_grad = True")
             return
         if made.kind == "constant":
@@ -315,9 +315,104 @@ class Writer:
                 self.lines.append(f"{made.name}._counter = {base}._counter")
         if node is not None:
             self.lines.append(f"{made.name}._node = {node}")
-        elif isinstance(made.node, _LEAF):
+        elif isinstance(made.node, AccumulateGrad):
             self.lines.append(f"{made.name}.requires_grad = True")
 
 
-_LEAF: Any = None
-_ = (ACTIVE, state, OPS, same, getitem, getrefcount, wrap, Callable)
+class Bound:
+    """A program and the arrays it is bound to; its methods are what the generated function calls."""
+
+    def __init__(self, program: Any, first: list[Any]) -> None:
+        self.program = program
+        self.last: list[Any] = []
+        self.held: list[Any] = [None] * len(program.output_specs)
+        self.outputs: list[Any] = [None] * len(program.output_specs)
+        self.limit = [0] * len(program.output_specs)
+        for i, array in enumerate(first):
+            if isinstance(array, tuple):
+                array, value = array
+                self.last.append(value)
+            else:
+                self.last.append(array)
+            program.bind(i, array)
+
+    def rebind(self, i: int, array: Any) -> bool:
+        """Use another array as input `i`, if it is laid out alike."""
+        if not alike(array, self.last[i]):
+            return False
+        self.program.bind(i, array)
+        self.last[i] = array
+        return True
+
+    def apart(self, i: int) -> bool:
+        """Whether input `i`, which is written to, shares no memory with another input."""
+        mine = storage_array(self.last[i])
+        return all(k == i or type(a) is not np.ndarray or storage_array(a) is not mine for k, a in enumerate(self.last))
+
+    def fresh(self, k: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new tensor for output `k`."""
+        t = wrap(np.empty(shape, dtype))
+        self.outputs[k] = t._data
+        self.program.set_output(k, t._data)
+        self.limit[k] = getrefcount(t._data)
+        return t
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two arrays have one layout."""
+    return type(a) is np.ndarray and a.shape == b.shape and a.dtype == b.dtype and a.strides == b.strides
+
+
+def none_required(tensors: list[Any]) -> bool:
+    """Whether no tensor requires a gradient."""
+    return all(t._node is None for t in tensors)
+
+
+def compiled_function(
+    names: Names, tests: list[tuple[str, str]], lines: list[str], bound: Bound
+) -> Callable[[Any, Any], Any]:
+    """`call(args, kwargs)`: the result, or MISS where the trace does not hold."""
+    wanted = "\n            and ".join(test for test, _ in tests) or "True"
+    body = "\n    ".join(lines)
+    source = f"""def call(args, kwargs):
+    try:
+        if not ({wanted}):
+            return MISS
+    except MISSING:
+        return MISS
+    {body}
+"""
+    space = {
+        **names.space, **SPACE, "last": bound.last, "held": bound.held, "o": bound.outputs, "limit": bound.limit,
+        "rebind": bound.rebind, "apart": bound.apart, "fresh": bound.fresh, "run": bound.program.run,
+        "set_output": bound.program.set_output,
+    }  # fmt: skip
+    # The source is made of paths and constants' names, never of data.
+    exec(compile(source, "<compiled step>", "exec"), space)
+    function: Callable[[Any, Any], Any] = space["call"]
+    function.source = source  # type: ignore[attr-defined]
+    return function
+
+
+def checker(names: Names, tests: list[tuple[str, str]]) -> Callable[[Any, Any], str | None]:
+    """A function that says what the first failing test is about, None if all hold."""
+    space = {**names.space, **SPACE}
+
+    def first_failing(args: Any, kwargs: Any) -> str | None:
+        for test, about in tests:
+            try:
+                if not eval(test, space, {"args": args, "kwargs": kwargs}):
+                    return about
+            except MISSING:
+                return about
+        return None
+
+    return first_failing
+
+
+MISSING = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
+SPACE = {
+    "MISS": MISS, "MISSING": MISSING, "alike": alike, "none_required": none_required, "same": same,
+    "getitem": getitem, "getrefcount": getrefcount, "wrap": wrap, "chained": chained, "viewed": viewed,
+    "rebuilt": rebuilt, "empty": np.empty, "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
+}  # fmt: skip

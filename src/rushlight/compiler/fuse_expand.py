@@ -1,0 +1,268 @@
+"""Calls that are more than one loop, written as several simpler calls before fusion.
+
+A label outside its range makes the loss NaN; labels that are to be ignored do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler.graph import Call, Value
+from rushlight.compiler.loops_nodes import INDEX
+from rushlight.dtypes import NP_HALF
+from rushlight.ops import elementwise, linear, reduce
+from rushlight.ops.kinds import OPS, normal_dims
+from rushlight.spec import Spec
+
+F32 = np.dtype(np.float32)
+Ints = tuple[int, ...]
+# expansions are written in ops of these files
+_FILES = (elementwise, linear, reduce)
+
+
+class Expansion:
+    """Writes calls in the place of others.
+
+    Attributes
+    ----------
+    calls : written so far
+    counts : what was counted of labels, by (labels, weights, ignored label)
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.counts: dict[Any, Value] = {}
+        self.where: Any = None
+
+    def call(self, name: str, *operands: Any, into: Value | None = None, **params: Any) -> Value:
+        """One call of an op with one result; `into` is the value that it makes."""
+        op = OPS[name]
+        specs = tuple(
+            a.spec if isinstance(a, Value) else None if a is None else Spec((), None) for a in operands
+        )
+        call = Call(op, operands, {**op.defaults, **params}, where=self.where)
+        spec = op.spec(specs, dict(call.params)) if into is None else into.spec
+        call.results = (Value(spec, call) if into is None else into,)
+        self.calls.append(call)
+        return call.result
+
+    def cast(self, x: Value, dtype: Any, into: Value | None = None) -> Value:
+        """Another dtype, or a copy into `into`."""
+        if into is None and x.dtype == dtype:
+            return x
+        return self.call("copy", x, into=into) if x.dtype == dtype else self.call("cast", x, into=into, dtype=dtype)
+
+    def view(self, x: Value, shape: Ints) -> Value:
+        """Another shape."""
+        return x if x.shape == shape else self.call("unsafe_view", x, shape=shape)
+
+    def index(self, shape: Ints, dim: int) -> Value:
+        """0, 1, 2 ... along a dim of an array of `shape`."""
+        kept = tuple(n if i == dim else 1 for i, n in enumerate(shape))
+        return Value(Spec(kept, np.dtype(np.int64)), data=np.arange(shape[dim]).reshape(kept), name=INDEX)
+
+
+def expanded(calls: Sequence[Call]) -> list[Call]:
+    """The calls with those that have an expansion replaced by it."""
+    e = Expansion()
+    for call in calls:
+        write = EXPANSIONS.get(call.op.name)
+        e.where = call.where
+        mark = len(e.calls)
+        if write is None or any(0 in v.shape for v in call.values()) or not write(e, call):
+            del e.calls[mark:]
+            e.calls.append(call)
+    return e.calls
+
+
+def _labels(e: Expansion, target: Value, shape: Ints) -> tuple[Value, Value, int]:
+    """Labels with the class dim of size 1, where each class is the label, and that dim."""
+    dim = 1 if len(shape) > 1 else 0
+    kept = tuple(1 if i == dim else n for i, n in enumerate(shape))
+    labels = e.view(target, kept)
+    return labels, e.call("eq", e.index(shape, dim), labels), dim
+
+
+def _weights(e: Expansion, weight: Value | None, hit: Value, counted: Value, dim: int, dtype: Any) -> Value:
+    """Weight of each label, 0 where it is ignored; class dim of size 1."""
+    if weight is None:
+        return e.cast(counted, dtype)
+    per_class = e.view(weight, tuple(n if i == dim else 1 for i, n in enumerate(hit.shape)))
+    chosen = e.call("sum", e.call("where", hit, e.cast(per_class, dtype), 0.0), dim=(dim,), keepdim=True)
+    return e.call("where", counted, chosen, 0.0)
+
+
+def _count(e: Expansion, target: Value, weight: Value | None, ignored: int, weights: Value) -> Value:
+    """Sum of the weights of the labels that count; from the labels alone where that is possible."""
+    key = (target, weight, ignored)
+    if key not in e.counts:
+        if weight is None:
+            weights = e.cast(e.call("ne", target, ignored), weights.dtype)
+        e.counts[key] = e.call("sum", e.view(weights, target.shape), dim=None, keepdim=False)
+    return e.counts[key]
+
+
+def _losses(e: Expansion, call: Call, chosen: Callable[[Value, int], Value], shape: Ints, dtype: Any) -> None:
+    """Write a loss over labels; `chosen(hit, dim)` is the negative log-likelihood of each."""
+    target, weight = call.operands[1], call.operands[2]
+    ignored, reduction = call.params["ignore_index"], call.params["reduction"]
+    labels, hit, dim = _labels(e, target, shape)
+    counted = e.call("ne", labels, ignored)
+    valid = e.call("bitwise_and", e.call("ge", labels, 0), e.call("lt", labels, shape[dim]))
+    weights = _weights(e, weight, hit, counted, dim, dtype)
+    losses = e.call("where", valid, chosen(hit, dim), math.nan)
+    if weight is not None:
+        losses = e.call("mul", losses, weights)
+    losses = e.view(e.call("where", counted, losses, 0.0), target.shape)
+    result = call.results[0]
+    if reduction == "none":
+        e.cast(losses, result.dtype, result)
+        return
+    # the count comes first and alone: the gradient waits for it, and must not wait for the losses
+    count = _count(e, target, weight, ignored, weights) if reduction == "mean" else None
+    total = e.call("sum", losses, dim=None, keepdim=False)
+    if count is not None:
+        total = e.call("div", total, count)
+    e.cast(total, result.dtype, result)
+
+
+def _cross_entropy(e: Expansion, call: Call) -> bool:
+    x, p = call.operands[0], call.results[1]
+    wide = e.cast(x, F32) if x.dtype in NP_HALF else x
+    dim = 1 if len(x.shape) > 1 else 0
+    shifted = e.call("sub", wide, e.call("amax", wide, dim=(dim,), keepdim=True))
+    grown = e.call("exp", shifted)
+    total = e.call("sum", grown, dim=(dim,), keepdim=True)
+    e.cast(e.call("div", grown, total), p.dtype, p)
+
+    def chosen(hit: Value, dim: int) -> Value:
+        picked = e.call("sum", e.call("where", hit, shifted, 0.0), dim=(dim,), keepdim=True)
+        return e.call("sub", e.call("log", total), picked)
+
+    _losses(e, call, chosen, x.shape, wide.dtype)
+    return True
+
+
+def _nll_loss(e: Expansion, call: Call) -> bool:
+    x = call.operands[0]
+    wide = e.cast(x, F32) if x.dtype in NP_HALF else x
+
+    def chosen(hit: Value, dim: int) -> Value:
+        return e.call("neg", e.call("sum", e.call("where", hit, wide, 0.0), dim=(dim,), keepdim=True))
+
+    _losses(e, call, chosen, x.shape, wide.dtype)
+    return True
+
+
+def _nll_loss_grad(e: Expansion, call: Call) -> bool:
+    g, target, weight = call.operands
+    shape, ignored = call.params["shape"], call.params["ignore_index"]
+    dtype = F32 if g.dtype in NP_HALF else g.dtype
+    labels, hit, dim = _labels(e, target, shape)
+    counted = e.call("ne", labels, ignored)
+    weights = _weights(e, weight, hit, counted, dim, dtype)
+    share = e.cast(g, dtype)
+    if call.params["reduction"] == "mean":
+        count = _count(e, target, weight, ignored, weights)
+        share = e.call("where", e.call("eq", count, 0), 0.0, e.call("div", share, count))
+    elif share.shape:
+        share = e.view(share, labels.shape)
+    each = e.call("neg", share if weight is None else e.call("mul", share, weights))
+    placed = e.call("where", e.call("bitwise_and", hit, counted), each, 0.0)
+    e.cast(placed, g.dtype, call.result)
+    return True
+
+
+def _picks_one(index: Value, shape: Ints, dim: int) -> bool:
+    """Whether an index takes one element of each slice."""
+    return len(index.shape) == len(shape) and all(
+        n == (1 if i == dim else m) for i, (n, m) in enumerate(zip(index.shape, shape, strict=True))
+    )
+
+
+def _take_along(e: Expansion, call: Call) -> bool:
+    x, index = call.operands
+    dim = call.params["dim"]
+    if not x.shape or x.dtype.kind != "f" or not _picks_one(index, x.shape, dim % len(x.shape)):
+        return False
+    dim %= len(x.shape)
+    hit = e.call("eq", e.index(x.shape, dim), index)
+    valid = e.call("bitwise_and", e.call("ge", index, 0), e.call("lt", index, x.shape[dim]))
+    picked = e.call("sum", e.call("where", hit, x, 0.0), dim=(dim,), keepdim=True)
+    e.call("where", valid, picked, math.nan, into=call.result)
+    return True
+
+
+def _place_along(e: Expansion, call: Call) -> bool:
+    x, index = call.operands
+    shape, dim = call.params["shape"], call.params["dim"]
+    if not shape or x.shape != index.shape or not _picks_one(index, shape, dim % len(shape)):
+        return False
+    hit = e.call("eq", e.index(shape, dim % len(shape)), index)
+    e.call("where", hit, x, 0, into=call.result)
+    return True
+
+
+# Sums over so much that several chunks should share each: added up in two steps
+
+
+SPLIT_BYTES = 512 << 10
+ENOUGH = 8
+"""Results (or vectors of results) from which on the chunks of one step suffice."""
+
+
+def _pieces(shape: Ints, dims: Ints, itemsize: int) -> tuple[int, int] | None:
+    """The dim to cut and into how many pieces, None where one step is better."""
+    total = math.prod(shape) * itemsize
+    kept = math.prod(n for i, n in enumerate(shape) if i not in dims)
+    parallel = kept if len(shape) - 1 in dims else -(-kept // 16)
+    if total < SPLIT_BYTES or parallel >= ENOUGH or not dims:
+        return None
+    wanted = max(2, min(64, total >> 16) // parallel)
+    dim = max(dims, key=lambda d: (shape[d] >= wanted, -d))
+    n = shape[dim]
+    best = max((k for k in range(1, min(n, 2 * wanted) + 1) if n % k == 0), default=1)
+    return (dim, best) if best > 1 else None
+
+
+def _split_reduction(e: Expansion, call: Call) -> bool:
+    x, how = call.operands[0], call.op.name
+    dims = normal_dims(call.params.get("dim"), len(x.shape))
+    dims = tuple(range(len(x.shape))) if dims is None else dims
+    cut = _pieces(x.shape, dims, x.dtype.itemsize)
+    if cut is None or how == "mean" and x.dtype.kind in "biu":
+        return False
+    dim, pieces = cut
+    if how in ("sum", "mean"):
+        x = e.cast(x, F32 if x.dtype in NP_HALF else np.dtype(np.int64) if x.dtype.kind in "biu" else x.dtype)
+    parted = e.view(x, (*x.shape[:dim], pieces, x.shape[dim] // pieces, *x.shape[dim + 1 :]))
+    step = {"mean": "sum", "max_all": "amax", "min_all": "amin"}.get(how, how)
+    inner = tuple(d + (d >= dim) for d in dims)
+    part = e.call(step, parted, dim=inner, keepdim=True)
+    out = e.view(e.call(step, part, dim=(dim,), keepdim=False), _kept(x.shape, dims))
+    if how == "mean":
+        out = e.call("div", out, float(math.prod(x.shape[d] for d in dims)))
+    e.cast(e.view(out, call.result.shape), call.result.dtype, call.result)
+    return True
+
+
+def _kept(shape: Ints, dims: Ints) -> Ints:
+    return tuple(1 if i in dims else n for i, n in enumerate(shape))
+
+
+EXPANSIONS: dict[str, Callable[[Expansion, Call], bool]] = {
+    "cross_entropy": _cross_entropy,
+    "cross_entropy2d": _cross_entropy,
+    "nll_loss": _nll_loss,
+    "nll_loss2d": _nll_loss,
+    "nll_loss_grad": _nll_loss_grad,
+    "gather": _take_along,
+    "take_along": _take_along,
+    "place_along": _place_along,
+    "scatter_add_zeros": _place_along,
+    **dict.fromkeys(("sum", "mean", "amax", "amin", "max_all", "min_all"), _split_reduction),
+}

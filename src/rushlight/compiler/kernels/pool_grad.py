@@ -1,0 +1,218 @@
+"""Gradients of pooling as kernels: each position of the input collects from the windows that it lies in.
+
+The positions of a line fall into one phase for each residue modulo the stride; those of a phase meet places of their
+own, at neighbouring windows. The phases are shuffled together before they are stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rushlight.backends.numpy_pool import Windows
+from rushlight.compiler.access import Access
+from rushlight.compiler.binding import ir
+from rushlight.compiler.graph import Call, Value
+from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.conv_expand import both, conjunction, each, gather, inside, within
+from rushlight.compiler.kernels.conv_shape import UNIT, Axis, three, transposed_axes
+from rushlight.compiler.kernels.conv_weight import address, part_of
+from rushlight.compiler.kernels.microkernel import Code, Index, Mask
+from rushlight.compiler.kernels.pool import (
+    Average,
+    Axes,
+    Planes,
+    chunks_of,
+    function,
+    lines_vectors,
+    over_places,
+    planes_of,
+    scale_of,
+    window_axes,
+)
+from rushlight.compiler.target import host
+
+IR = Any
+
+# Kernels are written out once for each combination of residues.
+MOST_PHASES = 36
+
+
+@dataclass(frozen=True)
+class Spreading:
+    """What the code is made from: the phases of each dim, and where the gradient and the codes of its maxima lie."""
+
+    phases: tuple[tuple[Axis, ...], ...]
+    windows: Axes
+    sizes: tuple[int, int, int]
+    g: Planes
+    codes: Planes | None
+    code_type: str
+    dtype: str
+    lanes: int
+    average: Average | None
+    chunks: int
+
+
+def spread_kernel(
+    g: Access, codes: Access | None, out: Value, windows: Windows, average: Average | None, calls: tuple[Call, ...] = ()
+) -> Kernel | None:
+    """The kernel of a pooling's gradient: of maxima with `codes`, or of averages."""
+    dims = len(windows.kernel)
+    planes = planes_of(g, dims)
+    places = None if codes is None else planes_of(codes, dims)
+    if planes is None or (codes is not None and places is None):
+        return None
+    sizes = zip(
+        windows.output_size, windows.kernel, windows.input_size, windows.stride, windows.padding, windows.dilation,
+        strict=True,
+    )  # fmt: skip
+    phases = three([tuple(transposed_axes(*one)) for one in sizes], (UNIT,))
+    if len(phases[0]) * len(phases[1]) * len(phases[2]) > MOST_PHASES:
+        return None
+    chunks = chunks_of(planes.count, int(np.prod(out.shape)))
+    s = Spreading(
+        phases, window_axes(windows), three(windows.input_size, 1), planes, places,
+        "" if codes is None else codes.dtype.name, g.dtype.name, host().lanes(g.dtype), average, chunks,
+    )  # fmt: skip
+    kind = "max pool" if codes is not None else "average pool"
+    return Kernel(
+        name=f"{kind} gradient {'x'.join(map(str, g.shape))} by {'x'.join(map(str, windows.kernel))}",
+        key=f"pool gradient {s}",
+        build=lambda module, name: build(module, name, s),
+        reads=(g.root,) if codes is None else (g.root, codes.root),
+        writes=(out,),
+        chunks=chunks,
+        calls=calls,
+    )
+
+
+class _Writer:
+    """The code of one gradient's function."""
+
+    def __init__(self, code: Code, s: Spreading, slots: IR) -> None:
+        self.code, self.s = code, s
+        self.g = code.at(address(code, slots, 0), s.g.offset)
+        self.codes = None if s.codes is None else code.at(address(code, slots, 1), s.codes.offset)
+        self.out = address(code, slots, 1 if s.codes is None else 2)
+
+    def plane(self, n: Index) -> None:
+        """One plane of the input's gradient."""
+        code, s = self.code, self.s
+        g = s.g.at(code, self.g, n)
+        codes = None if s.codes is None else s.codes.at(code, self.codes, n)
+        for rows, middle in itertools.product(*s.phases[:2]):
+
+            def line(d: Index, h: Index, rows: Axis = rows, middle: Axis = middle) -> None:
+                row = code.add(code.mul(d, rows.out_every), rows.out_first)
+                at = code.add(code.mul(h, middle.out_every), middle.out_first)
+                place = code.add(code.mul(code.add(code.mul(n, s.sizes[0]), row), s.sizes[1]), at)
+                target = code.at(self.out, code.mul(place, s.sizes[2] * code.size))
+                count = max(a.out for a in s.phases[2])
+                lines_vectors(
+                    code, count, lambda v: self.vectors(g, codes, (rows, middle), (d, h), v, target)
+                )
+
+            each(code, rows.out, lambda d, one=line, m=middle: each(code, m.out, lambda h: one(d, h)))
+
+    def vectors(
+        self, g: IR, codes: IR, axes: tuple[Axis, Axis], at: tuple[Index, Index], v: Index, target: IR
+    ) -> None:
+        """As many vectors of a line as the last dim has phases."""
+        code, s = self.code, self.s
+        phases = [self.phase(g, codes, (*axes, last), at, v) for last in s.phases[2]]
+        every = s.phases[2][0].out_every
+        for part in range(every):
+            out = _interleaved(code, phases, every, part)
+            first = code.add(code.mul(v, code.lanes * every), part * code.lanes)
+            mask = code.mask(code.sub(s.sizes[2], first))
+            code.store(out, code.at(target, code.mul(first, code.size)), mask)
+
+    def phase(self, g: IR, codes: IR, axes: Axes, at: tuple[Index, Index], v: Index) -> IR:
+        """What one vector of positions of a phase collects."""
+        code, s = self.code, self.s
+        if not all(axis.taps for axis in axes):
+            return code.zero
+        return over_places(
+            code, axes, lambda i, j, k, total: [self.collect(g, codes, axes, at, v, (i, j, k), total)], [code.zero]
+        )[0]
+
+    def collect(
+        self, g: IR, codes: IR, axes: Axes, at: tuple[Index, Index], v: Index, taps: Sequence[Index], total: IR
+    ) -> IR:
+        """Add what comes from one place of the windows."""
+        code, s = self.code, self.s
+        last = axes[2]
+        window = [
+            code.add(code.add(o, code.mul(k, axis.reach)), axis.base)
+            for axis, o, k in zip(axes, (*at, code.mul(v, code.lanes)), taps, strict=True)
+        ]
+        valid = conjunction(code, _exists(code, window[0], axes[0]), _exists(code, window[1], axes[1]))
+        row = None if valid is True else ir.Constant(code.bits, None) if valid is False else code.spread(valid)
+        mask = both(code, inside(code, window[2], 1, last.source), row)
+        numbers = self.numbers(g, s.g, window, mask)
+        if codes is not None and s.codes is not None:
+            return code.b.fadd(total, self.chosen(numbers, codes, axes, window, taps, mask))
+        assert s.average is not None
+        return code.b.fadd(total, code.b.fmul(numbers, scale_of(code, s.average, s.windows, *window)))
+
+    def numbers(self, g: IR, planes: Planes, window: Sequence[Index], mask: Mask) -> IR:
+        """The gradient of neighbouring windows."""
+        code = self.code
+        for i, step in zip(window, planes.strides[2:], strict=True):
+            g = code.at(g, code.mul(i, step))
+        step = planes.strides[4]
+        return code.load(g, mask) if step == code.size else gather(code, g, step, mask)
+
+    def chosen(
+        self, numbers: IR, codes: IR, axes: Axes, window: Sequence[Index], taps: Sequence[Index], mask: Mask
+    ) -> IR:
+        """The gradient where the windows' maxima are at this place, else 0."""
+        code, s = self.code, self.s
+        assert s.codes is not None
+        kind = np.dtype(s.code_type)
+        for i, step in zip(window, s.codes.strides[2:], strict=True):
+            codes = code.at(codes, code.mul(i, step))
+        held = code.emitter.load(codes, kind, code.lanes, code.lanes_of(mask)).value
+        number: Index = 0
+        for axis, full, k in zip(axes, s.windows, taps, strict=True):
+            tap = code.add(code.mul(k, axis.tap_every), axis.tap_first)
+            number = code.add(code.mul(number, full.taps), tap)
+        word = held.type.element
+        if isinstance(number, int):
+            wanted = ir.Constant(held.type, [number] * code.lanes)
+        else:
+            wanted = code.spread(code.b.trunc(number, word) if word.width < 64 else number)
+        here = code.b.icmp_signed("==", held, wanted)
+        return code.b.select(here, numbers, code.zero)
+
+
+def _exists(code: Code, at: Index, axis: Axis) -> IR | bool:
+    """Whether a window exists, without asking where all do."""
+    reach = (axis.taps - 1) * axis.reach
+    low, high = axis.base + min(0, reach), axis.base + max(0, reach) + axis.out - 1
+    return True if low >= 0 and high < axis.source else within(code, at, axis)
+
+
+def _interleaved(code: Code, phases: Sequence[IR], every: int, part: int) -> IR:
+    """Vector `part` of the numbers of all phases in turn."""
+    if every == 1:
+        return phases[0]
+    places = [divmod(part * code.lanes + i, every) for i in range(code.lanes)]
+    out = code.pick(phases[0], phases[0], [lane for lane, _ in places])
+    for n, numbers in enumerate(phases[1:], 1):
+        out = code.pick(out, numbers, [code.lanes + lane if p == n else i for i, (lane, p) in enumerate(places)])
+    return out
+
+
+def build(module: Any, name: str, s: Spreading) -> None:
+    """Add the function of a pooling's gradient to a module."""
+    code, slots, chunk = function(module, name, s.dtype, s.lanes)
+    writer = _Writer(code, s, slots)
+    first, count = part_of(code, s.g.count, s.chunks, chunk)
+    each(code, count, lambda i: writer.plane(code.add(first, i)))
+    code.b.ret_void()
