@@ -68,7 +68,7 @@ Side = Callable[[], Any]
 def operands(left: tuple[int, ...], right: tuple[int, ...], turned: str) -> list[Any]:
     """Two arrays as they lie in memory: the turned ones transposed."""
     rng = np.random.default_rng(0)
-    stored = [s[:-2] + (s[-1], s[-2]) if side in turned else s for s, side in zip((left, right), "lr", strict=True)]
+    stored = [(*s[:-2], s[-1], s[-2]) if side in turned else s for s, side in zip((left, right), "lr", strict=True)]
     return [rng.standard_normal(s, dtype=np.float32) for s in stored]
 
 

@@ -130,7 +130,9 @@ TABLES: dict[str, tuple[Any, ...]] = {
         _of_square(lambda s: (2 * mp.atanh(s) / s - 2) / s**2, mp.mpf(2) / 3), 0, 0.04001, 7, lambda z: z / 2 + TINY
     ),
     "log_pow": (
-        _of_square(lambda s: ((2 * mp.atanh(s) / s - 2) / s**2 - mp.mpf(2) / 3 - s**2 * mp.mpf(2) / 5) / s**4, mp.mpf(2) / 7),
+        _of_square(
+            lambda s: ((2 * mp.atanh(s) / s - 2) / s**2 - mp.mpf(2) / 3 - s**2 * mp.mpf(2) / 5) / s**4, mp.mpf(2) / 7
+        ),
         0, 0.04001, 7, lambda z: z**3 / 2 + TINY**2,
     ),
     "erf32": (_of_square(lambda x: mp.erf(x) / x - 1, 2 / mp.sqrt(mp.pi) - 1), 0, 0.93**2, 6, lambda z: 1),
@@ -138,7 +140,8 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "erf64": (_of_square(lambda x: mp.erf(x) / x - 1, 2 / mp.sqrt(mp.pi) - 1), 0, 0.25, 8, lambda z: 1),
     "erfcx64": (
         lambda u: _erfcx(ERFCX_POLE * (1 + u) / (1 - u)) * (1 + 2 * ERFCX_POLE * (1 + u) / (1 - u)),
-        (mp.mpf("0.499") - ERFCX_POLE) / (mp.mpf("0.499") + ERFCX_POLE), (28 - ERFCX_POLE) / (28 + ERFCX_POLE), 22, None,
+        (mp.mpf("0.499") - ERFCX_POLE) / (mp.mpf("0.499") + ERFCX_POLE),
+        (28 - ERFCX_POLE) / (28 + ERFCX_POLE), 22, None,
     ),
     "sin32": (_of_square(lambda r: (mp.sin(r) / r - 1) / r**2, -mp.mpf(1) / 6), 0, QUARTER, 2, lambda z: z + TINY),
     "cos32": (

@@ -23,7 +23,7 @@ ORDER = """
 # The compiler's stages, likewise; `loops_nest.py` belongs to `loops`, `passes/cse.py` to `passes`.
 STAGES = """
     binding graph kernel interpret show target vmath lanes access verify text passes loops kernels schedule cache runtime
-    plan program trace guards explain draw api
+    plan program trace eager guards explain draw api
 """.split()
 # The package's own __init__ is the public namespace: it imports all, and only the programs that run on it import it.
 UNRANKED = {"__init__"}

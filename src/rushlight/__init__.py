@@ -454,6 +454,7 @@ from rushlight.modes import (
     no_grad,
     set_grad_enabled,
 )
+from rushlight.ops.native import set_provider
 from rushlight.printing import set_printoptions
 from rushlight.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state, thread_safe_generator
 from rushlight.sampling import (
@@ -586,6 +587,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     globals()[name] = value
     return value
+
+
+def _native_ops() -> Any:
+    return importlib.import_module("rushlight.compiler.eager").run
+
+
+set_provider(_native_ops)
 
 
 def __dir__() -> list[str]:

@@ -72,14 +72,17 @@ def _broadcast(a: Shape, b: Shape) -> Shape | None:
 
 @dataclass
 class Source:
-    """A function being written: its lines, and the shapes of its variables."""
+    """A function being written: its lines, the shapes of its variables, and which may be memory from outside."""
 
     lines: list[str] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=lambda: {"c"})
 
-    def new(self, expression: str, shape: Shape) -> None:
+    def new(self, expression: str, shape: Shape, view_of: str = "") -> None:
         """A line that makes a variable."""
         name = f"v{len(self.shapes)}"
+        if view_of in self.outside:
+            self.outside.add(name)
         self.lines.append(f"{name} = {expression}")
         self.shapes[name] = shape
 
@@ -117,10 +120,10 @@ def _statement(draw: Any, code: Source) -> None:
         text = draw(st.sampled_from(list(VIEWS)))
         seen = VIEWS[text](shape)
         if seen is not None:
-            code.new(text.format(x=x), seen)
-    elif kind == "write" and x not in "ab" and _broadcast(shape, other) == shape:
-        source = y if y not in ("a", "b") else f"{y} * 1"
-        code.lines.append(draw(st.sampled_from(WRITES)).format(x=x, y=f"({source}).clone()"))
+            code.new(text.format(x=x), seen, view_of=x)
+    elif kind == "write" and x not in ("a", "b") and _broadcast(shape, other) == shape:
+        source = f"{y}.detach().clone()" if x in code.outside else f"{y}.clone()"
+        code.lines.append(draw(st.sampled_from(WRITES)).format(x=x, y=source))
     elif kind == "product" and len(shape) == len(other) == 2 and shape[1] == other[1]:
         code.new(draw(st.sampled_from(PRODUCTS)).format(x=x, y=y), (shape[0], other[0]))
     elif kind == "join" and shape and shape == other:

@@ -143,7 +143,7 @@ def test_what_retraces_and_what_does_not():
         change()
         assert len(step.traces) == before + 1
         reasons.append(step.traces[0].reason)
-    assert "shape of x" in reasons[0] or "x" in reasons[0]
+    assert reasons[0] == "new shape of x: (2, 4), was (5, 4)" and reasons[1] == "new whether x is a view"
     assert any("training" in r for r in reasons) and any("weight_decay" in r for r in reasons)
 
 
@@ -257,7 +257,7 @@ def test_python_state_that_a_step_changes_runs_eagerly():
 
     net = Counting()
     step = torch.compile(lambda x: net(x))
-    with pytest.warns(UserWarning, match="changes .*Counting"):
+    with pytest.warns(UserWarning, match="changes .*net"):
         assert [step(torch.ones(1)).item() for _ in range(4)] == [1, 2, 3, 4]
     assert net.seen == [1, 2, 3, 4]
 
@@ -418,7 +418,6 @@ def test_compile_of_a_model():
     model = torch.compile(net)
     assert isinstance(model, nn.Module) and model._orig_mod is net
     assert list(model.state_dict()) == [f"_orig_mod.{k}" for k in net.state_dict()]
-    assert model[0] is net[0] if hasattr(model, "__getitem__") else True
     x = torch.randn(5, 3)
     with torch.no_grad():
         np.testing.assert_allclose(model.eval()(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-6)
@@ -427,7 +426,7 @@ def test_compile_of_a_model():
 def test_training_through_a_compiled_model():
     def make():
         net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.3), nn.Tanh(), nn.Linear(4, 2))
-        opt = optim.Adam(net.parameters(), lr=0.05)
+        opt = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         x, y = torch.randn(6, 3), torch.randn(6, 2)
         return net, opt, x, y
 

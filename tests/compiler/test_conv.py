@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -48,7 +45,7 @@ def cases(draw: Any) -> Case:
     stride, dilation = several(1, 3), several(1, 3)
     padding = several(0, 3)
     size = several(1, most)
-    size = tuple(max(n, d * (k - 1) + 1 - 2 * p, 1) for n, k, p, d in zip(size, kernel, padding, dilation))
+    size = tuple(max(n, d * (k - 1) + 1 - 2 * p, 1) for n, k, p, d in zip(size, kernel, padding, dilation, strict=True))
     out = convolved_size(size, kernel, stride, padding, dilation)
     groups = draw(st.sampled_from((1, 1, 1, 2, 5)))
     geometry = Geometry(size, kernel, out, stride, padding, dilation)

@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushlight.compiler import target
-from rushlight.compiler.access import Access, whole
+from rushlight.compiler.access import Access, resolve, whole
 from rushlight.compiler.binding import ir, is_available
-from rushlight.compiler.graph import Value
+from rushlight.compiler.graph import Graph, Value
+from rushlight.compiler.interpret import interpret
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.matmul import matmul_kernel
+from rushlight.compiler.kernels.matmul_lowering import SEEDS
 from rushlight.compiler.kernels.matmul_plan import Plan
+from rushlight.ops.kinds import OPS
 from rushlight.spec import Spec
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs llvmlite")
@@ -77,7 +80,8 @@ def draw(rng, shape, dtype, layout="c"):
     if layout == "t":
         return rng.standard_normal((*lead, n, m)).astype(dtype).swapaxes(-1, -2)
     if layout == "s":
-        return rng.standard_normal((*lead, 2 * m + 1, 3 * n + 2)).astype(dtype)[..., 1::2, 1 : 3 * n + 1 : 3][..., :m, :n]
+        large = rng.standard_normal((*lead, 2 * m + 1, 3 * n + 2)).astype(dtype)
+        return large[..., 1 : 2 * m + 1 : 2, 1 : 3 * n + 1 : 3]
     if layout == "r":
         return rng.standard_normal((*lead, m + 3, n + 5)).astype(dtype)[..., 2 : m + 2, 3 : n + 3]
     return rng.standard_normal(shape).astype(dtype)
@@ -214,7 +218,13 @@ def test_epilogue(m, n, k, layouts):
 
     epilogue = Epilogue(emit, inputs, (first, second), "test")
     mask, total = np.zeros((m, n), np.bool_), np.zeros((m, n), np.float32)
-    arrays = {x.root: xs, y.root: ys, first: mask, second: total, **dict(zip(values, (bias, factor, other), strict=True))}
+    arrays = {
+        x.root: xs,
+        y.root: ys,
+        first: mask,
+        second: total,
+        **dict(zip(values, (bias, factor, other), strict=True)),
+    }
     call(matmul_kernel(x, y, Value(Spec((m, n), np.dtype(np.float32))), epilogue=epilogue), arrays)
     want = (a.astype(np.float64) @ b + bias) * factor + other.T
     np.testing.assert_allclose(total, want, rtol=1e-4, atol=1e-4)
@@ -260,7 +270,8 @@ from rushlight.spec import Spec
 for dtype, side in (("float32", "after"), ("float64", "before"), ("float16", "after")):
     graph, arrays = Graph(), []
     rng = np.random.default_rng(0)
-    for (m, n, k), turned in itertools.product([(3, 5, 7), (33, 17, 18), (30, 10, 33), (1, 40, 19), (40, 1, 19)], range(4)):
+    sizes = [(3, 5, 7), (33, 17, 18), (30, 10, 33), (1, 40, 19), (40, 1, 19)]
+    for (m, n, k), turned in itertools.product(sizes, range(4)):
         if dtype != "float32" and m != 33:
             continue
         pair = []
@@ -294,3 +305,29 @@ def environment():
     """The environment of a process that imports this package."""
     places = [str(Path(target.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20,), (30, 1), ()])
+def test_addmm(shape):
+    rng = np.random.default_rng(10)
+    graph = Graph()
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in (shape, (30, 40), (40, 20), (20, 40))]
+    c, x, y, z = (graph.input(Spec(v.shape, v.dtype)) for v in arrays)
+    turned = graph.call(OPS["t"], (z,), {})
+    for right, alpha, beta in ((y, 1, 1), (turned, 0.5, -2), (turned, 2, 0)):
+        graph.outputs.append(graph.call(OPS["addmm"], (c, x, right), {"alpha": alpha, "beta": beta}))
+    known = dict(zip(graph.inputs, arrays, strict=True))
+    for v in graph.outputs:
+        kernel = SEEDS["addmm"](v.call, resolve)
+        known[v] = np.full(v.shape, np.nan, np.float32)
+        call(kernel, known)
+    for v, want in zip(graph.outputs, interpret(graph, arrays)[0], strict=True):
+        np.testing.assert_allclose(known[v], want, rtol=1e-4, atol=1e-4)
+
+
+def test_what_has_no_kernel():
+    graph = Graph()
+    whole_numbers = [graph.input(Spec((4, 4), np.dtype(np.int64))) for _ in range(2)]
+    empty = [graph.input(Spec(s, np.dtype(np.float32))) for s in ((0, 4), (4, 4))]
+    for pair in (whole_numbers, empty):
+        assert SEEDS["mm"](graph.call(OPS["mm"], tuple(pair), {}).call, resolve) is None

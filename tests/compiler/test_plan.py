@@ -1,4 +1,4 @@
-"""Memory plans and programs: every way in which outputs, updates, views and inputs can meet, against the interpreter."""
+"""Memory plans and programs: every way in which outputs, updates, views and inputs meet, against the interpreter."""
 
 import numpy as np
 import pytest
@@ -78,10 +78,15 @@ def test_swapped_inputs() -> None:
 
 
 def test_an_input_becomes_a_view_of_itself() -> None:
-    graph = graph_of((3, 3))
-    (x,) = graph.inputs
-    graph.updates = [(x, call(graph, "permute", x, dims=(1, 0)))]
-    compare(graph, arrays((3, 3)))
+    graph = graph_of((3, 3), (4, 4), (4, 2))
+    x, y, z = graph.inputs
+    part = call(graph, "getitem_slice", y, index=(slice(None, None, -1), slice(2, 4)))
+    graph.updates = [
+        (x, call(graph, "permute", x, dims=(1, 0))),
+        (y, call(graph, "getitem_slice", y, index=slice(None, None, -1))),
+        (z, part),
+    ]
+    compare(graph, arrays((3, 3), (4, 4), (4, 2)))
 
 
 def test_one_value_for_two_inputs_and_an_output() -> None:

@@ -116,7 +116,9 @@ def test_average_and_its_gradient(case: Any, dtype: str, layout: str, count: boo
     run("avg_pool_grad", more, [numbers((*lead, *found.output_size), dtype, layout, False)])
 
 
-@pytest.mark.parametrize(("size", "out"), [((8, 8), (1, 1)), ((7, 7), (1, 1)), ((12, 6), (3, 2)), ((4, 6, 2), (2, 1, 1))])
+@pytest.mark.parametrize(
+    ("size", "out"), [((8, 8), (1, 1)), ((7, 7), (1, 1)), ((12, 6), (3, 2)), ((4, 6, 2), (2, 1, 1))]
+)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_adaptive(size: tuple[int, ...], out: tuple[int, ...], layout: str) -> None:
     assert even_windows(size, out)

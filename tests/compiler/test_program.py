@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -49,8 +51,9 @@ def add_kernel(call: Call, *, inplace: bool = True, beyond: int = 0) -> Kernel:
         b.ret_void()
 
     reads = tuple(call.values())
+    chunks = max(1, -(-size // CHUNK))
     return Kernel(
-        call.op.name, f"test {call.op.name} {size} {CHUNK}", emit, reads, call.results, chunks=max(1, -(-size // CHUNK)),
+        call.op.name, f"test {call.op.name} {size} {CHUNK}", emit, reads, call.results, chunks=chunks,
         inplace=((0, 0), (0, 1)) if inplace else (), calls=(call,),
     )  # fmt: skip
 
@@ -121,6 +124,37 @@ def test_views_between_kernels_and_constants() -> None:
     graph.outputs = [z, t, graph.call(OPS["exp"], (t,), {}), x, c]
     graph.updates = [(x, y)]
     check(graph, [np.ones((6, 4), F32)], build(graph, steps_of(graph)))
+
+
+def test_large_programs_share_one_block() -> None:
+    graphs = [descent(size, host) for size in (30_000, 50_000) for host in (False, True)]
+    programs = [build(graph, steps_of(graph)) for graph, _ in graphs]
+    for _ in range(2):
+        for (graph, inputs), program in zip(graphs, programs, strict=True):
+            check(graph, inputs, program)
+    assert len({id(program._memory.block) for program in programs[2:]}) == 1
+
+
+def test_programs_that_run_at_once_do_not_meet() -> None:
+    made = [descent(30_000, host=True) for _ in range(4)]
+    programs = [build(graph, steps_of(graph)) for graph, _ in made]
+
+    def work(k: int) -> None:
+        for _ in range(10):
+            check(*made[k], programs[k])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def test_a_call_keeps_no_array() -> None:
+    graph, inputs = descent(30_000, host=True)
+    program = build(graph, steps_of(graph))
+    output = weakref.ref(program(*inputs)[0])
+    held = weakref.ref(inputs[0])
+    del inputs
+    assert output() is None
+    assert held() is None
 
 
 def test_profile_is_a_run() -> None:

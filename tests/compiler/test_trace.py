@@ -335,3 +335,24 @@ def test_second_derivatives():
         return step, w
 
     check(make, 3)
+
+
+def test_indices_that_are_values():
+    def make():
+        w = torch.randn(5, 4, requires_grad=True)
+        kept = torch.zeros(5, 4)
+
+        def step(i, j):
+            w.grad = None
+            loss = w[i].square().sum() + w[torch.arange(3), j].sum() + w[:, j].exp().mean() + w[i[0]].sum() + w[1, j].sum()
+            loss.backward()
+            kept[i] = w.detach()[i] * 2
+            kept[:, 1:][j, j % 2] += 1
+            with torch.no_grad():
+                kept[kept > 1] = 0.5
+            return loss, F.one_hot(j, 4)
+
+        return step, w, kept
+
+    i, j = torch.tensor([4, 0, 4]), torch.tensor([1, 3, 0])
+    check(make, [lambda s, o: s(i, j), lambda s, o: s(j, j.clone()), lambda s, o: s(i, i % 4)], traces=1)

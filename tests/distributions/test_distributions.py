@@ -31,6 +31,15 @@ CASES = [
     f"TransformedDistribution(D.Normal({V}, 1.0), [D.AffineTransform(1.0, -2.0), D.SigmoidTransform()])",
     "TransformedDistribution(D.Normal(m.zeros(2), 1.0), D.StickBreakingTransform())",
     f"TransformedDistribution(D.Normal({V}, 1.0), [D.TanhTransform(cache_size=1)])",
+    f"HalfCauchy({V})", f"InverseGamma({V} + 2, 1.5)", f"NegativeBinomial({V}, {P})",
+    f"NegativeBinomial(3, logits={V})",
+    f"Pareto({V}, 3.0)", f"Weibull({V}, 2.0)", f"RelaxedBernoulli(m.tensor(0.7), {P})",
+    f"RelaxedBernoulli(m.tensor(0.7), logits={V})", f"relaxed_bernoulli.LogitRelaxedBernoulli(m.tensor(0.5), {P})",
+    f"RelaxedOneHotCategorical(m.tensor(0.7), {R})", f"RelaxedOneHotCategorical(m.tensor([0.5]), logits={R})",
+    f"LogisticNormal({V}, 0.5)", "LogisticNormal(0.0, 0.5)", f"FisherSnedecor({V} + 4, 5.0)",
+    "FisherSnedecor(1.0, 2.0)",
+    f"Kumaraswamy({V}, 2.0)", f"LowRankMultivariateNormal(m.zeros(2), {COV}[:, :1], m.tensor([1.0, 2.0]))",
+    "LowRankMultivariateNormal(m.ones(3, 2), m.ones(2, 4), m.ones(3, 2) / 2)",
     f"MixtureSameFamily(D.Categorical({P}), D.Normal({V}, 1.0))",
     f"MixtureSameFamily(D.Categorical({P}), D.Independent(D.Normal(m.zeros(3, 2), 1.0), 1))",
 ]  # fmt: skip
@@ -90,7 +99,9 @@ REPARAMETRISED = [
     ("Normal(a, b)", 1e-5), ("Uniform(a, a + b)", 1e-5), ("Laplace(a, b)", 1e-5), ("Cauchy(a, b)", 1e-5),
     ("Exponential(b)", 1e-5), ("Gamma(a, b)", 2e-3), ("Beta(a, b)", 1e-2), ("Dirichlet(a)", 1e-2),
     ("StudentT(a + 2, a, b)", 2e-3), ("LogNormal(a, b)", 1e-5), ("HalfNormal(b)", 1e-5), ("Gumbel(a, b)", 1e-4),
-    ("MultivariateNormal(a, scale_tril=m.diag_embed(b))", 1e-5),
+    ("MultivariateNormal(a, scale_tril=m.diag_embed(b))", 1e-5), ("HalfCauchy(b)", 1e-4), ("Weibull(a, b)", 1e-3),
+    ("InverseGamma(a + 2, b)", 5e-3), ("Pareto(a, b + 1)", 1e-3), ("Kumaraswamy(a, b)", 1e-3),
+    ("LowRankMultivariateNormal(a, b[:, None], a)", 1e-4),
     ("MultivariateNormal(a, m.diag_embed(b) + 0.1)", 1e-4), ("OneHotCategoricalStraightThrough(logits=a)", 1e-5),
 ]  # fmt: skip
 

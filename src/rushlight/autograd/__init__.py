@@ -1,6 +1,6 @@
 """Automatic differentiation: PyTorch's `torch.autograd`."""
 
-from rushlight.autograd import anomaly_mode, function, functional, grad_mode, graph, profiler
+from rushlight.autograd import anomaly_mode, forward_ad, function, functional, grad_mode, graph, profiler
 from rushlight.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from rushlight.autograd.function import Function
 from rushlight.autograd.gradcheck import gradcheck, gradgradcheck
@@ -17,6 +17,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",

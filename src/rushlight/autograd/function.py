@@ -18,6 +18,7 @@ from rushlight.tape import (
     Node,
     Port,
     Variable,
+    as_array,
     bump,
     changed_error,
     check_view,
@@ -53,7 +54,7 @@ class FunctionNode(Node):
 
     def _run(self, g: Any, unwrap: Callable[[Any], Any]) -> list[Any]:
         given = tuple(g) if isinstance(g, (tuple, list)) else (g,)
-        tensors = tuple(None if x is None else x if isinstance(x, Variable) else wrap(np.asarray(x)) for x in given)
+        tensors = tuple(None if x is None else x if isinstance(x, Variable) else wrap(as_array(x)) for x in given)
         returned = self.function.backward(self.context, *tensors)
         grads = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         extra = grads[len(self.edges) :]

@@ -18,8 +18,9 @@ from rushlight.compiler.passes import optimise
 from rushlight.compiler.program import build, host_steps
 from rushlight.compiler.schedule import schedule
 from rushlight.compiler.trace import Trace
-from rushlight.compiler.trace_array import Restart, TraceBreak
-from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function
+from rushlight.compiler.trace_backward import Backward, Lazy, alive_in, tensors_in
+from rushlight.compiler.trace_array import Restart, TraceBreak, is_users, line_of
+from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function, compiled_tests
 from rushlight.compiler.trace_optimizer import step_group
 from rushlight.compiler.trace_outcome import Reader, live_part
 from rushlight.dtypes import get_default_dtype
@@ -57,7 +58,7 @@ class CompiledTrace:
         self.seconds_to_trace = 0.0
         self.seconds_to_compile = 0.0
         self.call: Callable[[Any, Any], Any] = lambda args, kwargs: MISS
-        self.what_changed: Callable[[Any, Any], str | None] = lambda args, kwargs: None
+        self.what_changed: Callable[[Any, Any], list[str]] = lambda args, kwargs: []
         self.keeps: Any = None
 
     @property
@@ -122,9 +123,9 @@ class CompiledFunction:
         del self.traces[MOST_TRACES:]
         result = trace.call(args, kwargs)
         if result is MISS:
-            about = trace.what_changed(args, kwargs)
+            about = trace.what_changed(args, kwargs) or ["Python values"]
             self.traces.remove(trace)
-            return self._eagerly(TraceBreak(f"changes {about or 'Python values'} in each call"), args, kwargs)
+            return self._eagerly(TraceBreak(f"changes {about[0]} in each call"), args, kwargs)
         trace.calls += 1
         return result
 
@@ -137,9 +138,8 @@ class CompiledFunction:
         if not self.warned:
             self.warned = True
             warnings.warn(f"{message}; it runs eagerly", stacklevel=user_depth())
-        holds = getattr(stop, "holds", None)
-        if holds is not None:
-            self.eager_cases.insert(0, EagerCase(stop.reason, holds))
+        if stop.holds is not None:
+            self.eager_cases.insert(0, EagerCase(stop.reason, stop.holds))
             del self.eager_cases[MOST_TRACES:]
         return self.fn(*args, **kwargs)
 
@@ -147,7 +147,8 @@ class CompiledFunction:
         """Why no trace fits a call."""
         if not self.traces:
             return "first call"
-        return self.traces[0].what_changed(args, kwargs) or "another layout of an array"
+        nearest = min((t.what_changed(args, kwargs) for t in self.traces), key=len)
+        return f"new {nearest[0]}" if nearest else "another layout of an array"
 
 
 def user_depth() -> int:
@@ -240,22 +241,25 @@ def attempt(
             trace.lift_settings(guards.optimizers)
             result = compiled.fn(*args, **kwargs)
             trace.drop_settings()
+            alive = alive_in(tensors_in(result), trace)
+            backward = Backward(trace, alive) if alive else None
         if trace.drew():
             raise TraceBreak("draws random numbers in a way that is not traced")
         reader = Reader(trace)
         outcome = reader.read()
         outside = {id(v): v for v in names.space.values()}
         writer = Writer(names, guards, trace, outcome)
+        writer.backward = backward
         source = Results(names, reader, writer.sources, outside).source(result)
         done = True
     except TraceBreak as stop:
-        stop.holds = lambda args, kwargs: holds(args, kwargs) is None  # type: ignore[attr-defined]
+        stop.holds = compiled_tests(names, [*tests, *guards.checks])
         raise
     except Exception as error:
         if not is_internal(error):
             raise
-        stop = TraceBreak(f"does what cannot be traced ({type(error).__name__}: {error})")
-        stop.holds = lambda args, kwargs: holds(args, kwargs) is None  # type: ignore[attr-defined]
+        stop = TraceBreak(f"does what cannot be traced ({type(error).__name__}: {error})", line_of(error))
+        stop.holds = compiled_tests(names, [*tests, *guards.checks])
         raise stop from error
     finally:
         trace.drop_settings()
@@ -264,43 +268,60 @@ def attempt(
         if not done:
             trace.forget_created()
             guards.restore()
-    changed = holds(args, kwargs)
-    if changed is not None:
+    rebound = guards.rebound()
+    changed = holds(args, kwargs) if rebound is None else [rebound]
+    if changed:
         trace.forget_created()
         guards.restore()
-        stop = TraceBreak(f"changes {changed}, which a compiled call would not repeat")
-        stop.holds = lambda args, kwargs: holds(args, kwargs) is None  # type: ignore[attr-defined]
+        stop = TraceBreak(f"changes {changed[0]}, which a compiled call would not repeat")
+        stop.holds = compiled_tests(names, [*tests, *guards.checks])
         raise stop
     traced = time.perf_counter()
-    made = assemble(names, guards, tests, trace, writer, source, reason, (args, kwargs))
+    made = assemble(compiled, names, guards, tests, trace, writer, source, reason)
     made.seconds_to_trace = traced - started
     made.seconds_to_compile = time.perf_counter() - traced
     return made
 
 
 def assemble(
-    names: Names, guards: Guards, tests: list[Any], trace: Trace, writer: Writer, source: str, reason: str, call: Any
-) -> CompiledTrace:
+    compiled: CompiledFunction, names: Names, guards: Guards, tests: list[Any], trace: Trace, writer: Writer,
+    source: str, reason: str,
+) -> CompiledTrace:  # fmt: skip
     """The program and the function of a finished trace."""
     outcome = writer.outcome
     for optimizer in guards.optimizers:
         guards.optimizer_state(optimizer)
     graph = trace.graph
+    backward = writer.backward
+    saved: dict[Any, int] = {}
+    if backward is not None:
+        del graph.calls[backward.start : backward.stop]
+        changed = {v for v, _ in graph.updates}
+        for v in backward.kept:
+            if not v.is_input or v in changed:
+                saved[v] = len(outcome.outputs)
+                outcome.outputs.append(v)
     graph.outputs = list(outcome.outputs)
     graph.calls, wanted = live_part(graph, [])
-    inputs = [v for v in graph.inputs if v in wanted or any(v is i for i, _ in graph.updates)]
+    wanted.update(v for v, _ in graph.updates)
+    wanted.update(() if backward is None else backward.kept)
+    inputs = [v for v in graph.inputs if v in wanted]
     graph.inputs = inputs
     writer.tensor_checks()
     first = writer.bind_lines([trace.inputs[v] for v in inputs])
     writer.output_lines()
     writer.lines.append("run()")
+    writer.bump_lines()
+    if backward is not None:
+        lazy = Lazy(backward, program_of, compiled.lock)
+        writer.replay_lines({v: i for i, v in enumerate(inputs)}, saved, lazy)
     writer.after_lines(source)
     program = program_of(graph)
     bound = Bound(program, first)
     every = [*tests, *guards.checks, *writer.tests]
     made = CompiledTrace(graph, program, reason)
     made.call = compiled_function(names, every, writer.lines, bound)
-    made.what_changed = checker(names, every)
+    made.what_changed = checker(names, every, writer.layouts)
     made.keeps = bound
     return made
 
@@ -313,13 +334,13 @@ def program_of(graph: Graph) -> Any:
 
 
 def is_internal(error: BaseException) -> bool:
-    """Whether an exception was raised by a line of this package, or of NumPy, rather than of the user's."""
+    """Whether an exception was raised by a line of this package or a library, rather than of the user's."""
     trace = error.__traceback__
     last = None
     while trace is not None:
         last = trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
-    return last is not None and (last.startswith(PACKAGE) or "numpy" in last)
+    return last is not None and not is_users(last)
 
 
 class OptimizedModule(Module):

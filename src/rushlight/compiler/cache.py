@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from rushlight.compiler.binding import ir, llvm
 from rushlight.version import __version__
 
 MOST_BYTES = 256 << 20
-MOST_IN_MEMORY = 4096
+MOST_IN_MEMORY = 1024
 MAGIC = b"rushlight code 1\n"
 SUFFIX = ".code"
 # a file's time of last use is only renewed when it is older than this
@@ -53,25 +52,6 @@ class Source:
 
 
 _memory: OrderedDict[str, Loaded] = OrderedDict()
-_lock = threading.RLock()
-
-
-def _hold() -> None:
-    _lock.acquire()
-
-
-def _let_go() -> None:
-    _lock.release()
-
-
-def _new_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-# A child must not be born while another thread is inside LLVM: llvmlite's own lock would stay locked in it.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_new_lock)
 
 
 @cache
@@ -98,8 +78,8 @@ def digest_of(key: str) -> str:
 
 def functions(sources: Sequence[Source]) -> list[Loaded]:
     """The loaded functions, from memory, from disk, or compiled now, several at a time."""
-    names = [digest_of(source.key) for source in sources]
-    with _lock:
+    with target.alone():
+        names = [digest_of(source.key) for source in sources]
         missing = {n: s for n, s in zip(names, sources, strict=True) if n not in _memory}
         if missing:
             code = target.Code(_objects(missing))
@@ -114,7 +94,7 @@ def functions(sources: Sequence[Source]) -> list[Loaded]:
 
 def text_code(key: str, text: Callable[[], str], names: Sequence[str]) -> target.Code:
     """The loaded functions `names` of a module written as LLVM assembler."""
-    with _lock:
+    with target.alone():
         name, folder = digest_of(key), folder_in_use()
         data = read(folder, name)
         if data is None:
@@ -265,5 +245,5 @@ def clear(folder: Path | None) -> int:
 
 def forget() -> None:
     """Drop what is in memory (programs keep what they use)."""
-    with _lock:
+    with target.alone():
         _memory.clear()

@@ -41,7 +41,7 @@ def epilogue_of(space: Space, form: Form, group: Group, stored: Sequence[Value])
     if len(points) > MOST_POINTS or any(n.is_expensive for n in points):
         raise Misfit("too much arithmetic for the registers of a product")
     loads = [n for n in form.nodes if n.kind == "load"]
-    if len(loads) + len(stored) > MOST_ARRAYS or any(n.kind == "index" for n in form.nodes):
+    if len(loads) + len(stored) > MOST_ARRAYS or any(n.kind in ("index", "rows") for n in form.nodes):
         raise Misfit("too many arrays beside a product")
     if len(form.nodes) == 1:
         return None

@@ -6,22 +6,22 @@ A label outside its range makes the loss NaN; labels that are to be ignored do n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.graph import Call, Value
+from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.loops_nodes import INDEX
 from rushlight.dtypes import NP_HALF
-from rushlight.ops import elementwise, linear, reduce
+from rushlight.ops import elementwise, linear, matmul, reduce
 from rushlight.ops.kinds import OPS, normal_dims
 from rushlight.spec import Spec
 
 F32 = np.dtype(np.float32)
 Ints = tuple[int, ...]
 # expansions are written in ops of these files
-_FILES = (elementwise, linear, reduce)
+_FILES = (elementwise, linear, matmul, reduce)
 
 
 class Expansion:
@@ -31,11 +31,13 @@ class Expansion:
     ----------
     calls : written so far
     counts : what was counted of labels, by (labels, weights, ignored label)
+    used : the values that something needs
     """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.counts: dict[Any, Value] = {}
+        self.used: set[Value] = set()
         self.where: Any = None
 
     def call(self, name: str, *operands: Any, into: Value | None = None, **params: Any) -> Value:
@@ -66,10 +68,11 @@ class Expansion:
         return Value(Spec(kept, np.dtype(np.int64)), data=np.arange(shape[dim]).reshape(kept), name=INDEX)
 
 
-def expanded(calls: Sequence[Call]) -> list[Call]:
-    """The calls with those that have an expansion replaced by it."""
+def expanded(graph: Graph) -> list[Call]:
+    """The calls of a graph with those that have an expansion replaced by it."""
     e = Expansion()
-    for call in calls:
+    e.used.update(graph.kept(), *(call.values() for call in graph.calls))
+    for call in graph.calls:
         write = EXPANSIONS.get(call.op.name)
         e.where = call.where
         mark = len(e.calls)
@@ -207,6 +210,40 @@ def _place_along(e: Expansion, call: Call) -> bool:
     return True
 
 
+def _attention(e: Expansion, call: Call) -> bool:
+    """Products with a softmax between them; what the eager kernel keeps for its gradient is not made."""
+    q, k, v, mask, drop = call.operands
+    if any(r in e.used for r in call.results[1:]):
+        return False
+    dtype = F32 if q.dtype in NP_HALF else q.dtype
+    q, k, v = (e.cast(x, dtype) for x in (q, k, v))
+    n = len(q.shape)
+    scores = e.call("batched_matmul", q, e.call("transpose", k, dim0=n - 2, dim1=n - 1))
+    scores = e.call("mul", scores, float(call.params["scale"]))
+    if call.params["causal"]:
+        allowed = e.call("le", e.index(scores.shape, n - 1), e.index(scores.shape, n - 2))
+        scores = e.call("where", allowed, scores, -math.inf)
+    if mask is not None:
+        is_bool = mask.dtype == np.dtype(np.bool_)
+        scores = e.call("where", mask, scores, -math.inf) if is_bool else e.call("add", scores, e.cast(mask, dtype))
+    top = e.call("amax", scores, dim=(n - 1,), keepdim=True)
+    if mask is not None:
+        top = e.call("where", e.call("isinf", top), 0.0, top)
+    grown = e.call("exp", e.call("sub", scores, top))
+    total = e.call("sum", grown, dim=(n - 1,), keepdim=True)
+    p = e.call("div", grown, total)
+    if mask is not None:  # a row that is masked whole gives zeros
+        p = e.call("where", e.call("eq", total, 0.0), 0.0, p)
+    if drop is not None:
+        p = e.call("mul", p, e.cast(drop, dtype))
+    out = call.results[0]
+    if out.dtype == dtype:
+        e.call("batched_matmul", p, v, into=out)
+    else:
+        e.cast(e.call("batched_matmul", p, v), out.dtype, out)
+    return True
+
+
 # Sums over so much that several chunks should share each: added up in two steps
 
 
@@ -260,6 +297,7 @@ EXPANSIONS: dict[str, Callable[[Expansion, Call], bool]] = {
     "nll_loss": _nll_loss,
     "nll_loss2d": _nll_loss,
     "nll_loss_grad": _nll_loss_grad,
+    "attention": _attention,
     "gather": _take_along,
     "take_along": _take_along,
     "place_along": _place_along,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from operator import is_
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.trace_watch import GET
+from rushlight.compiler.trace_array import is_users
 from rushlight.device import device
 from rushlight.dtypes import dtype
 from rushlight.errors import PACKAGE
@@ -25,12 +26,19 @@ from rushlight.nn.hooks import Changes, RemovableHandle
 from rushlight.nn.module import Module
 from rushlight.optim.optimizer import Optimizer
 from rushlight.tape import Variable
+from rushlight.tensor import Tensor
 
 PLAIN = (int, float, bool, str, bytes, complex, type(None), type(Ellipsis), np.generic)
 FIXED = (dtype, device, Generator, types.ModuleType, types.BuiltinFunctionType, np.dtype, RemovableHandle)
+# Attributes of modules that no call of one reads.
+UNREAD = ("_non_persistent_buffers_set", "_compiled_call_impl")
 # A function that reaches more than this is not worth checking at every call.
 MOST = 20000
 DEEPEST = 24
+
+
+About = str | Callable[[], str]
+Test = tuple[str, About]
 
 
 class Unguardable(Exception):
@@ -66,7 +74,7 @@ class Guards:
 
     def __init__(self, names: Names) -> None:
         self.names = names
-        self.checks: list[tuple[str, str]] = []
+        self.checks: list[Test] = []
         self.tensors: dict[int, tuple[Any, str]] = {}
         self.arguments: dict[int, tuple[Any, str, str]] = {}
         self.same: list[tuple[str, str]] = []
@@ -74,6 +82,8 @@ class Guards:
         self.optimizers: list[Any] = []
         self.generators: list[Any] = [default_generator]
         self.copies: list[tuple[Any, Any]] = []
+        self.cells: list[tuple[Any, Any]] = []
+        self.globals: list[tuple[dict[str, Any], str, Any]] = []
         self.seen: dict[int, Any] = {}
         self.count = 0
 
@@ -111,6 +121,7 @@ class Guards:
         table = self.names.add(space)
         for key, attributes in global_names(fn.__code__).items():
             if key in space:
+                self.globals.append((space, key, space[key]))
                 self._global(space[key], f"{table}[{key!r}]", key, attributes, depth)
 
     def _closure(self, fn: Any, path: str, depth: int) -> None:
@@ -119,7 +130,8 @@ class Guards:
                 value = cell.cell_contents
             except ValueError:
                 continue
-            self.value(value, f"{self.names.add(cell)}.cell_contents", key, depth + 1)
+            self.cells.append((cell, value))
+            self.value(value, f"{self.names.add(cell)}.cell_contents", key, depth + 1, is_batch(value))
 
     def _global(self, value: Any, source: str, key: str, attributes: set[str], depth: int) -> None:
         if isinstance(value, types.ModuleType):
@@ -130,7 +142,7 @@ class Guards:
                         vars(value)[attribute], f"{source}.{attribute}", f"{key}.{attribute}", depth + 1
                     )
             return
-        self.value(value, source, key, depth + 1)
+        self.value(value, source, key, depth + 1, is_batch(value))
 
     def value(self, value: Any, source: str, path: str, depth: int = 0, argument: bool = False) -> None:
         """Check that what `source` gives stays as it is."""
@@ -252,7 +264,7 @@ class Guards:
 
     def _class(self, value: Any, path: str, depth: int) -> None:
         for owner in value.__mro__:
-            module = __import__("sys").modules.get(owner.__module__)
+            module = sys.modules.get(owner.__module__)
             if owner is object or not is_users(getattr(module, "__file__", None)):
                 continue
             for key, held in vars(owner).items():
@@ -272,7 +284,7 @@ class Guards:
             return
         self.seen[id(value)] = value
         held = getattr(value, "__dict__", None)
-        module = __import__("sys").modules.get(type(value).__module__)
+        module = sys.modules.get(type(value).__module__)
         if not is_users(getattr(module, "__file__", None)) and type(value) is not types.SimpleNamespace:
             return
         self._class(type(value), path, depth)
@@ -288,8 +300,7 @@ class Guards:
         name = self.names.add(opt)
         self._class(type(opt), path, 1)
         groups = opt.param_groups
-        same = self.names.add(tuple(groups))
-        self.check(f"(*{name}.param_groups,) == {same}" if False else f"len({name}.param_groups) == {len(groups)}", f"the groups of {path}")
+        self.check(f"len({name}.param_groups) == {len(groups)}", f"the groups of {path}")
         for i, group in enumerate(groups):
             held = self.names.add(group)
             self.check(f"{name}.param_groups[{i}] is {held} and len({held}) == {len(group)}", f"group {i} of {path}")
@@ -327,15 +338,26 @@ class Guards:
 
     # Results
 
-    def check(self, test: str, about: str) -> None:
-        """Add a test."""
+    def check(self, test: str, about: About) -> None:
+        """Add a test, and what it is about."""
         self.checks.append((test, about))
 
     def _keep(self, container: Any) -> None:
         self.copies.append((container, container.copy()))
 
+    def rebound(self) -> str | None:
+        """A variable that names another object than when the walk saw it."""
+        for cell, value in self.cells:
+            if cell.cell_contents is not value:
+                return "a variable of an enclosing function"
+        return next((f"the global {key}" for space, key, value in self.globals if space.get(key) is not value), None)
+
     def restore(self) -> None:
-        """Put lists, dicts and attributes back as they were when the walk saw them."""
+        """Put variables, lists, dicts and attributes back as they were when the walk saw them."""
+        for cell, value in self.cells:
+            cell.cell_contents = value
+        for space, key, value in self.globals:
+            space[key] = value
         for container, old in self.copies:
             if isinstance(container, list):
                 if len(container) != len(old) or not all(map(is_, container, old)):
@@ -366,7 +388,7 @@ class ModuleCheck:
                 guards.seen[id(m)] = m
             self._add(guards, m, path, depth)
         self.names = {id(m): name for name, m in module.named_modules()}
-        guards.check(f"{guards.names.add(self)}.holds()", path)
+        guards.check(f"{guards.names.add(self)}.holds()", lambda: self.changed() or path)
 
     def _add(self, guards: Guards, m: Any, path: str, depth: int) -> None:
         held = dict(m.__dict__)
@@ -378,11 +400,11 @@ class ModuleCheck:
                 if t is not None:
                     guards.tensors.setdefault(id(t), (t, guards.names.add(t)))
         for key, value in held.items():
-            if key in tables or key == "_compiled_call_impl":
+            if key in tables:
                 for hook in tables.get(key, {}).values() if "hooks" in key else ():
                     guards.function(hook, f"a hook of {type(m).__name__}", depth + 1)
                 continue
-            if isinstance(value, (PLAIN, *FIXED)) or isinstance(value, type):
+            if isinstance(value, (*PLAIN, *FIXED, type)) or key in UNREAD:
                 continue
             if isinstance(value, tuple) and all(isinstance(v, PLAIN) for v in value):
                 continue
@@ -437,6 +459,11 @@ class ModuleCheck:
                     Changes.count += 1
 
 
+def is_batch(value: Any) -> bool:
+    """Whether a variable's tensor may well be another one at the next call: checked like an argument."""
+    return type(value) is Tensor and value._node is None
+
+
 def same(now: Any, before: Any) -> bool:
     """Whether two series hold the same objects."""
     now = list(now)
@@ -445,17 +472,6 @@ def same(now: Any, before: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) is float or type(value) in (tuple, list) and any(type(v) is float for v in value)
-
-
-@functools.cache
-def is_users(path: str | None) -> bool:
-    """Whether a file is a program of the user's: not this package, the standard library or an installed one."""
-    if path is None:
-        return True
-    return not (path.startswith(PACKAGE) or path.startswith(_LIBRARY) or "site-packages" in path)
-
-
-_LIBRARY = types.__file__.rpartition("/")[0]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -479,6 +495,3 @@ def global_names(code: types.CodeType) -> dict[str, set[str]]:
     """The globals that a function names, each with the attributes that the function names anywhere."""
     return _names_of(code)
 
-
-Check = Callable[[Any, Any], bool]
-_ = GET

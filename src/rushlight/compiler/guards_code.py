@@ -6,17 +6,18 @@ It is one straight line of generated Python, because it is the price of every ca
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import getitem
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.guards import PLAIN, Guards, Names, same
+from rushlight.compiler.guards import PLAIN, Guards, Names, Test, same
 from rushlight.compiler.trace import Trace
 from rushlight.compiler.trace_number import TracedNumber
 from rushlight.compiler.trace_array import TraceBreak, TracedArray
+from rushlight.compiler.trace_backward import Lazy, replay_class
 from rushlight.compiler.trace_outcome import Made, Outcome, Reader, is_spent
 from rushlight.modes import ACTIVE, state
 from rushlight.dtypes import get_default_dtype
@@ -137,9 +138,10 @@ class Writer:
         self.outcome = outcome
         self.sources = {i: source for i, (_, source, _) in guards.arguments.items()}
         self.lines: list[str] = []
-        self.tests: list[tuple[str, str]] = []
+        self.tests: list[Test] = []
         self.grads = {id(g): t for t, g in trace.first_grads.values() if g is not None}
-        self.counted = 0
+        self.backward: Any = None
+        self.layouts: list[tuple[str, Any, str]] = []
 
     def source_of(self, t: Any) -> str:
         """Source of a tensor from outside."""
@@ -213,6 +215,7 @@ class Writer:
         held = [h for h in self.trace.lifted.values() if h.traced.buffer is buffer]
         for k, h in enumerate(held):
             self.lines.append(f"a = {self.source_of(h.tensor)}._data")
+            self.layouts.append((f"{self.source_of(h.tensor)}._data", h.array, self.label(h.tensor)))
             if k == 0:
                 self.lines.append(f"if a is not last[{i}]:")
                 self.lines.append(f"    if not rebind({i}, a): return MISS")
@@ -229,7 +232,7 @@ class Writer:
         owner = buffer.source[1]
         for h in self.trace.lifted.values():
             if h.storage.owner is owner:
-                if id(h.tensor) in self.sources:
+                if self.sources.get(id(h.tensor), "").startswith(("args", "kwargs")):
                     raise TraceBreak("changes memory that several arguments share")
                 self.tests.append((f"{self.source_of(h.tensor)}._data is {self.names.add(h.array)}",
                                    f"the memory of {self.label(h.tensor)}"))  # fmt: skip
@@ -256,27 +259,30 @@ class Writer:
         users: dict[int, Made] = {m.output: m for m in out.made if m.kind == "output"}
         for k in range(len(out.outputs)):
             made = users.get(k)
-            self.lines.append(f"m{k}_ = held[{k}]" if made is None else f"{made.name} = held[{k}]")
-            name = f"m{k}_" if made is None else made.name
             spec = out.outputs[k].spec
             if made is None:
-                self.lines.append(f"if {name} is None:")
-                self.lines.append(f"    held[{k}] = o[{k}] = a = empty({spec.shape!r}, {self.names.add(spec.dtype)})")
+                self.lines.append(f"if o[{k}] is None:")
+                self.lines.append(f"    o[{k}] = a = empty({spec.shape!r}, {self.names.add(spec.dtype)})")
                 self.lines.append(f"    set_output({k}, a)")
                 continue
+            name = made.name
+            self.lines.append(f"{name} = held[{k}]")
             grad_of = [t for t, g in out.grads if g is made]
             mine = f" + ({self.source_of(grad_of[0])}._grad is {name})" if grad_of else ""
-            alone = f"getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
-            self.lines.append(f"if {name} is None or {alone}:")
+            seen = f"getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
+            self.lines.append(f"if {name} is None or {name}._data is not o[{k}] or {seen}:")
             self.lines.append(f"    held[{k}] = {name} = fresh({k}, {spec.shape!r}, {self.names.add(spec.dtype)})")
+
+    def bump_lines(self) -> None:
+        """Lines that count changes in place."""
+        for t, count in self.outcome.bumps:
+            self.lines.append(f"{self.source_of(t)}._counter[0] += {count}")
 
     def after_lines(self, result: str) -> None:
         """Lines that put everything where the eager program would have put it."""
         out = self.outcome
         for made in out.made:
             self._make(made)
-        for t, count in out.bumps:
-            self.lines.append(f"{self.source_of(t)}._counter[0] += {count}")
         for t, made in out.data:
             self.lines.append(f"{self.source_of(t)}._data = {made.name}._data")
         for t, flag in out.flags:
@@ -290,13 +296,41 @@ class Writer:
                 self.lines.append(f"held[{made.output}] = None")
         self.lines.append(f"return {result}")
 
+    def _node_of(self, made: Made) -> str:
+        """Source of the node of a result whose history the program made."""
+        if self.backward is not None:
+            for i, t in enumerate(self.backward.alive):
+                if t._node is made.node:
+                    return "replay" if len(self.backward.alive) == 1 else f"Port(replay, {i})"
+        if not is_spent(made.node):
+            raise TraceBreak("leaves a gradient with a history")
+        last = made.node.node if isinstance(made.node, Port) else made.node
+        return self.names.add(spent_node(last.name()))
+
+    def replay_lines(self, inputs: dict[Any, int], saved: dict[Any, int], lazy: Lazy) -> None:
+        """Lines that make the node of the second program, with what it needs of this run."""
+        backward = self.backward
+        kept, counts = [], []
+        for v in backward.kept:
+            if v in saved:
+                kept.append(f"o[{saved[v]}]")
+                continue
+            kept.append(f"last[{inputs[v]}]")
+            t = self.source_of(self.trace.inputs[v].source[1])
+            counts.append(f"({t}, {t}._counter, {t}._counter and {t}._counter[0])")
+        edges = "".join(f"{self.source_of(t)}._node, " for t in backward.targets)
+        last = backward.alive[0]._node
+        cls = self.names.add(replay_class((last.node if isinstance(last, Port) else last).name()))
+        specs = self.names.add(tuple(v.spec for v in backward.tangents))
+        self.lines.append(
+            f"replay = {cls}({self.names.add(lazy)}, ({edges}), [{', '.join(kept)}], [{', '.join(counts)}], {specs})"
+        )
+        self.lines += [f"o[{k}] = None" for k in saved.values()]
+
     def _make(self, made: Made) -> None:
         node = None
         if made.node is not None and not isinstance(made.node, AccumulateGrad):
-            if not is_spent(made.node):
-                raise TraceBreak("returns a tensor whose gradient is wanted later")
-            last = made.node.node if isinstance(made.node, Port) else made.node
-            node = self.names.add(spent_node(last.name()))
+            node = self._node_of(made)
         if made.kind == "output":
             self.lines.append(f"{made.name}._node = {node}")
             if isinstance(made.node, AccumulateGrad):
@@ -369,24 +403,34 @@ def none_required(tensors: list[Any]) -> bool:
 
 
 def compiled_function(
-    names: Names, tests: list[tuple[str, str]], lines: list[str], bound: Bound
+    names: Names, tests: list[Test], lines: list[str], bound: Bound
 ) -> Callable[[Any, Any], Any]:
     """`call(args, kwargs)`: the result, or MISS where the trace does not hold."""
-    wanted = "\n            and ".join(test for test, _ in tests) or "True"
     body = "\n    ".join(lines)
+    return _defined(names, tests, "MISS", body, {
+        "last": bound.last, "held": bound.held, "o": bound.outputs, "limit": bound.limit, "rebind": bound.rebind,
+        "apart": bound.apart, "fresh": bound.fresh, "run": bound.program.run, "set_output": bound.program.set_output,
+    })  # fmt: skip
+
+
+def compiled_tests(names: Names, tests: list[Test]) -> Callable[[Any, Any], bool]:
+    """`call(args, kwargs)`: whether all tests hold."""
+    return _defined(names, tests, "False", "return True", {})
+
+
+def _defined(
+    names: Names, tests: list[Test], miss: str, body: str, space: dict[str, Any]
+) -> Callable[[Any, Any], Any]:
+    wanted = "\n            and ".join(test for test, _ in tests) or "True"
     source = f"""def call(args, kwargs):
     try:
         if not ({wanted}):
-            return MISS
+            return {miss}
     except MISSING:
-        return MISS
+        return {miss}
     {body}
 """
-    space = {
-        **names.space, **SPACE, "last": bound.last, "held": bound.held, "o": bound.outputs, "limit": bound.limit,
-        "rebind": bound.rebind, "apart": bound.apart, "fresh": bound.fresh, "run": bound.program.run,
-        "set_output": bound.program.set_output,
-    }  # fmt: skip
+    space = {**names.space, **SPACE, **space}
     # The source is made of paths and constants' names, never of data.
     exec(compile(source, "<compiled step>", "exec"), space)
     function: Callable[[Any, Any], Any] = space["call"]
@@ -394,25 +438,43 @@ def compiled_function(
     return function
 
 
-def checker(names: Names, tests: list[tuple[str, str]]) -> Callable[[Any, Any], str | None]:
-    """A function that says what the first failing test is about, None if all hold."""
+def checker(
+    names: Names, tests: list[Test], layouts: Sequence[tuple[str, Any, str]] = ()
+) -> Callable[[Any, Any], list[str]]:
+    """A function that says what the failing tests, or else the arrays of another layout, are about."""
     space = {**names.space, **SPACE}
+    known = [(source, (a.shape, a.dtype, a.strides), about) for source, a, about in layouts]
 
-    def first_failing(args: Any, kwargs: Any) -> str | None:
-        for test, about in tests:
-            try:
-                if not eval(test, space, {"args": args, "kwargs": kwargs}):
-                    return about
-            except MISSING:
-                return about
-        return None
+    def holds(test: str, args: Any, kwargs: Any) -> bool:
+        try:
+            return bool(eval(test, space, {"args": args, "kwargs": kwargs}))
+        except MISSING:
+            return False
 
-    return first_failing
+    def failing(args: Any, kwargs: Any) -> list[str]:
+        found = [about if isinstance(about, str) else about() for test, about in tests if not holds(test, args, kwargs)]
+        if found:
+            return found
+        for source, before, about in known:
+            a = eval(source, space, {"args": args, "kwargs": kwargs})
+            difference = _difference((a.shape, a.dtype, a.strides), before)
+            if difference is not None:
+                found.append(f"{difference[0]} of {about}: {difference[1]}, was {difference[2]}")
+        return found
+
+    return failing
+
+
+def _difference(now: Any, before: Any) -> tuple[str, Any, Any] | None:
+    for what, new, old in zip(("shape", "dtype", "strides"), now, before, strict=True):
+        if new != old:
+            return what, new, old
+    return None
 
 
 MISSING = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
 SPACE = {
     "MISS": MISS, "MISSING": MISSING, "alike": alike, "none_required": none_required, "same": same,
     "getitem": getitem, "getrefcount": getrefcount, "wrap": wrap, "chained": chained, "viewed": viewed,
-    "rebuilt": rebuilt, "empty": np.empty, "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
+    "Port": Port, "rebuilt": rebuilt, "empty": np.empty, "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
 }  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 
 import rushlight.compiler.vmath as vmath
 from rushlight.compiler.binding import ir
+from rushlight.compiler.lanes_narrow import to_odd
 from rushlight.dtypes import NP_HALF, bfloat16
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -201,14 +202,6 @@ ARITHMETIC: dict[str, Callable[[Lanes, Lanes], Lanes]] = {
 }
 
 
-def round_bf16(x: Lanes) -> Lanes:
-    """float32 lanes rounded to the nearest bfloat16, ties to even; still float32."""
-    bits = x.view(I32)
-    up = (bits >> 16) & 1
-    near = ((bits + up + 0x7FFF) & -0x10000).view(F32)
-    return x.emitter.select(compare("!=", x, x), x, near)
-
-
 def convert(x: Lanes, dtype: Any) -> Any:
     """The LLVM value of lanes of another dtype."""
     source = x.dtype
@@ -234,21 +227,10 @@ def _float_to_float(x: Lanes, dtype: Any) -> Any:
         return b.fpext(x.value, x.emitter.type_of(F64, x.count))
     if x.dtype == F64:
         if dtype == HALF:
-            x = _to_odd(x)
+            x = to_odd(x)
         else:
             x = x.like(b.fptrunc(x.value, x.emitter.type_of(F32, x.count)), F32)
     return x.like(x.value, dtype).rounded().value
-
-
-def _to_odd(x: Lanes) -> Lanes:
-    """float64 as float32, rounded to odd: rounding that to float16 gives what rounding once gives."""
-    near = x.like(x.emitter.builder.fptrunc(x.value, x.emitter.type_of(F32, x.count)), F32)
-    back = near.astype(F64)
-    bits = near.view(I32)
-    inexact = compare("!=", back, x) & compare("==", x, x)
-    away = compare(">", abs(back), abs(x))
-    toward_zero = bits - away.astype(I32)
-    return x.emitter.select(inexact, (toward_zero | 1), bits).view(F32)
 
 
 def _float_to_integer(x: Lanes, dtype: Any) -> Lanes:

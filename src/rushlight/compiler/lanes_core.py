@@ -28,10 +28,9 @@ from rushlight.compiler.lanes_arithmetic import (
     convert,
     is_float,
     plain,
-    round_bf16,
-    shaped,
     suffix,
-)  # fmt: skip
+)
+from rushlight.compiler.lanes_narrow import I16, from_half, half_bits, round_bf16, round_half
 from rushlight.dtypes import NP_HALF
 
 CONTRACT = ("contract",)
@@ -217,8 +216,7 @@ class Emitter:
         if dtype == BOOL:
             raw = self.builder.icmp_unsigned("!=", raw, self._literal(ir.IntType(8), 0, count))
         elif dtype == HALF:
-            halves = self.builder.bitcast(raw, shaped(ir.HalfType(), count))
-            raw = self.builder.fpext(halves, self.type_of(F32, count))
+            raw = from_half(Lanes(self, raw, I16, count)).value
         elif dtype == BF16:
             wide = self.builder.zext(raw, self.type_of(I32, count))
             raw = self.builder.bitcast(
@@ -232,8 +230,7 @@ class Emitter:
         if lanes.dtype == BOOL:
             return self.builder.zext(value, self.type_of(BOOL, count, memory=True))
         if lanes.dtype == HALF:
-            halves = self.builder.fptrunc(value, shaped(ir.HalfType(), count))
-            return self.builder.bitcast(halves, self.type_of(HALF, count, memory=True))
+            return half_bits(lanes).value
         if lanes.dtype == BF16:
             bits = self.builder.bitcast(value, self.type_of(I32, count))
             high = self.builder.lshr(bits, self._literal(ir.IntType(32), 16, count))
@@ -373,8 +370,7 @@ class Lanes:
     def rounded(self) -> Lanes:
         """The lanes as their dtype can hold them: narrow numbers are computed in float32."""
         if self.dtype == HALF:
-            b, n = self.emitter.builder, self.count
-            return self.like(b.fpext(b.fptrunc(self.value, shaped(ir.HalfType(), n)), self.value.type))
+            return self.like(round_half(self).value)
         if self.dtype == BF16:
             return self.like(round_bf16(self).value)
         return self

@@ -161,6 +161,8 @@ def _label(node: Node, numbers: dict[Node, int], nest: Nest, order: dict[int, in
         parts.append(_text(nest.strides[node], order))
     if node.access is not None:
         parts.append(f"@{slots[node.access.root]}+{node.access.offset}")
+        if node.kind == "rows":
+            parts.append(f"row {node.access.strides[0]} of {node.access.shape[0]}")
     return " ".join(parts)
 
 
@@ -264,7 +266,7 @@ def _may_overwrite(nest: Nest, store: Any, root: Value) -> bool:
         access = node.access
         if access is None or access.root is not root:
             continue
-        if access.offset or nest.strides[node] != store.strides or access.dtype.itemsize != store.value.dtype.itemsize:
+        if node.kind == "rows" or access.offset or nest.strides[node] != store.strides or access.dtype.itemsize != store.value.dtype.itemsize:
             return False
         if nest.mode != "point" and nest.levels[node] >= 2 and not _is_last_use(nest, node, store):
             return False

@@ -41,13 +41,14 @@ class Batch:
 
 
 class Piece:
-    """One vector of lanes: where it starts and which lanes count."""
+    """One vector of lanes: where it starts and which lanes count; `is_single`: only the first."""
 
-    __slots__ = ("start", "mask", "env")
+    __slots__ = ("start", "mask", "env", "is_single")
 
-    def __init__(self, start: Any, mask: Lanes | None) -> None:
+    def __init__(self, start: Any, mask: Lanes | None, *, is_single: bool = False) -> None:
         self.start = start
         self.mask = mask
+        self.is_single = is_single
         self.env: Env = {}
 
 
@@ -221,7 +222,7 @@ class Writer:
         """The address of each array's element at this item."""
         nest = self.nest
         for array in arrays:
-            if isinstance(array, Node) and array.kind != "load":
+            if isinstance(array, Node) and array.kind == "index":
                 continue
             if isinstance(array, Node):
                 pointer = self.at(self.bases[array.access.root], array.access.offset)
@@ -276,6 +277,8 @@ class Writer:
             return self.emitter.load(self._in_buffer(node, piece), node.dtype, self.nest.width)
         if node.kind == "load":
             return self._load(node, piece)
+        if node.kind == "rows":
+            return self._rows(node, env[node.args[0].found()], piece)
         if node.kind == "index":
             return self._index(node, piece)
         if node.kind == "fill":
@@ -309,7 +312,11 @@ class Writer:
         if node not in self.pointers:  # a 0-d operand, read once per chunk
             self._point_at([node])
         pointer = self._inner_address(self.pointers[node], strides)
-        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
+        return self._vector(node, pointer, strides.get(nest.lane, 0) if nest.lane is not None else 0, piece)
+
+    def _vector(self, node: Node, pointer: Any, step: int, piece: Piece | None) -> Lanes:
+        """The lanes of an array that steps by `step` bytes from lane to lane."""
+        nest = self.nest
         if not step or piece is None:
             return self.emitter.load(pointer, node.dtype, 1)
         pointer = self.at(pointer, self.times(piece.start, step))
@@ -317,6 +324,27 @@ class Writer:
             return self.emitter.load(pointer, node.dtype, nest.width, piece.mask)
         places = self.emitter.sequence(range(nest.width), I64)
         return self.emitter.gather(pointer, places, node.dtype, piece.mask, scale=step)
+
+    def _rows(self, node: Node, index: Lanes, piece: Piece | None) -> Lanes:
+        """Elements of the rows at `index`; NaN where there is no such row."""
+        nest, strides, access = self.nest, self.nest.strides[node], node.access
+        assert access is not None
+        row, rows = access.strides[0], access.shape[0]
+        if node not in self.pointers:
+            self._point_at([node])
+        pointer = self._inner_address(self.pointers[node], strides)
+        index = index.astype(I64)
+        valid = (index >= 0) & (index < rows)
+        nothing = self.emitter.constant(math.nan, node.dtype, 1)
+        if index.count > 1:
+            mask = valid if piece is None or piece.mask is None else valid & piece.mask
+            x = self.emitter.gather(pointer, index, node.dtype, mask, scale=row)
+            return self.emitter.select(valid, x, self.emitter.splat(nothing, x.count))
+        place = self.emitter.select(valid, index, index.constant(0)).value
+        pointer = self.at(pointer, self.times(place, row))
+        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
+        x = self._vector(node, pointer, step, piece)
+        return self.emitter.select(self.emitter.splat(valid, x.count), x, self.emitter.splat(nothing, x.count))
 
     def _index(self, node: Node, piece: Piece | None) -> Lanes:
         nest, strides = self.nest, self.nest.strides[node]
@@ -349,6 +377,10 @@ class Writer:
             self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
             return
         pointer = self.at(pointer, self.times(piece.start, step))
+        if piece.is_single:
+            # LLVM 20 makes a constant mask of one lane a store of 4 bytes where the lanes were narrowed to 2
+            self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
+            return
         x = self._wide(x)
         if step == store.value.dtype.itemsize or nest.width == 1:
             self.emitter.store(x, pointer, piece.mask)
@@ -412,7 +444,7 @@ class Writer:
         width, pieces = self.nest.width, []
         while count > 0:
             mask = self.emitter.first(count, width) if count < width else None
-            pieces.append(Piece(self.b.add(origin, self.const(start)), mask))
+            pieces.append(Piece(self.b.add(origin, self.const(start)), mask, is_single=count == 1 < width))
             start, count = start + width, count - width
         return pieces
 
@@ -562,12 +594,13 @@ class Writer:
         pieces = []
         for u in range(nest.unroll):
             start = b.add(origin, self.const(u * width))
+            left = 0
             if nest.blocks == 1:
                 left = n - u * width
                 mask = None if left >= width else self.emitter.first(max(left, 0), width)
             else:
                 mask = self.emitter.first(b.sub(self.const(n), start), width) if n % nest.block else None
-            pieces.append(Piece(start, mask))
+            pieces.append(Piece(start, mask, is_single=left == 1 < width))
         return pieces
 
     def _columns(self, phase: int, pieces: list[Piece]) -> None:

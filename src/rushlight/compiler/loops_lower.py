@@ -122,6 +122,15 @@ def _one_hot(b: Builder, call: Call) -> Term:
     return b.cast(b.call("eq", Term(index.node, (*index.runs, ())), b.index(runs, len(runs) - 1), dtype=BOOL), I64)
 
 
+@lowering("embedding", "embedding_with_sparse_gradient")
+def _embedding(b: Builder, call: Call) -> Term:
+    weight, index = call.operands
+    if weight.dtype.kind != "f":
+        raise Misfit("rows of integers")
+    at = operand(b, index)
+    return b.rows(weight, at)
+
+
 # Reductions
 
 

@@ -144,6 +144,9 @@ def analyse(space: Space, nodes: list[Node], stored: dict[Value, Term], *, stric
             if combined and taken != combined:
                 raise Misfit("combines other dims")
             combined = taken
+        elif node.kind == "rows":
+            assert node.access is not None
+            strides[node] = strides_of(space, node.runs, node.access.strides[1:])
         elif node.kind in ("load", "product"):
             assert node.access is not None
             strides[node] = strides_of(space, node.runs, node.access.strides)
@@ -238,7 +241,7 @@ def _lane_scores(
     nodes: list[Node], strides: dict[Node, Strides], stores: list[Store], atoms: list[int], sizes: list[int]
 ) -> dict[int, float]:
     """How well each atom suits vector lanes: elements side by side in memory, and enough of them."""
-    arrays = [(s, n.dtype.itemsize) for n, s in strides.items() if n.kind == "load"]
+    arrays = [(s, n.dtype.itemsize) for n, s in strides.items() if n.kind in ("load", "rows")]
     arrays += [(s.strides, s.value.dtype.itemsize) for s in stores]
     scores = dict.fromkeys(atoms, 0.0)
     for table, item in arrays:
@@ -261,7 +264,7 @@ def _place(nest: Nest) -> None:
         if node.kind == "reduce":
             phase, level = phase + 1, 2 if nest.mode == "col" else 1
         elif node in nest.strides:
-            level = max((nest.level_of(a) for a in nest.strides[node]), default=0)
+            level = max([level, *(nest.level_of(a) for a in nest.strides[node])])
         nest.phases[node], nest.levels[node] = phase, level
 
 
@@ -311,7 +314,7 @@ def _cost(nest: Nest) -> float:
         if nest.levels[node] >= 2:
             touched = nest.strides[node] if node in nest.strides else combined
             steps = math.prod(nest.sizes[a] for a in combined if a in touched)
-        if node.kind == "load":
+        if node.kind in ("load", "rows"):
             total += steps * node.dtype.itemsize
         elif node.kind == "point":
             total += steps * (8.0 if node.is_expensive else 1.0)

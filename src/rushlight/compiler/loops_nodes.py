@@ -35,7 +35,8 @@ class Node:
 
     Attributes
     ----------
-    kind : "load", "index" (the step number along `runs`), "point" (an op), "cast", "fill" or "reduce"
+    kind : "load", "rows" (rows of memory looked up by an index), "index" (the step number along `runs`), "point" (an
+        op), "cast", "fill", "reduce" or "product" (what another kernel leaves in registers)
     op : of a point the op, of a reduction "sum", "max", "min", "prod", "any" or "all"
     args : nodes, Python numbers or None
     runs, access : of a load, the atoms of each dim and where the elements lie; of a reduction, what it combines
@@ -101,6 +102,7 @@ class Builder:
     ----------
     nodes : made so far, operands before their users
     loads : the operand values read, with their terms
+    indirect : the operand values of which rows are looked up
     """
 
     def __init__(self, space: Space, copied: Container[Value] = ()) -> None:
@@ -108,6 +110,7 @@ class Builder:
         self.copied = copied
         self.nodes: list[Node] = []
         self.loads: dict[Value, Term] = {}
+        self.indirect: set[Value] = set()
 
     def add(self, node: Node, runs: Runs) -> Term:
         """Keep a node."""
@@ -128,6 +131,16 @@ class Builder:
             raise Misfit("reads a view that needs a copy")
         self.loads[value] = term = self._load(access)
         return term
+
+    def rows(self, value: Value, index: Term) -> Term:
+        """`value[index]`, rows of a matrix; NaN where an index is out of range."""
+        access = resolve(value, self.copied)
+        if access is None:
+            raise Misfit("reads a view that needs a copy")
+        columns = self.space.fresh(access.shape[1:])
+        node = Node("rows", access.dtype, None, (index.node,), runs=columns, access=access)
+        self.indirect.add(value)
+        return self.add(node, (*index.runs, *columns))
 
     def _load(self, access: Access) -> Term:
         runs = self.space.fresh(access.shape)

@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,13 @@ class Program:
         self._outputs = [self._place("output", k) for k in range(len(self.output_specs))]
         self._actions = self._joined(pieces)
         self._pieces_by_step = pieces
-        if len(self._actions) == 1:
-            self.run = self._actions[0]  # type: ignore[method-assign]
+        self._start = 0
+        if self._memory.is_shared:
+            self.run = self._run_shared  # type: ignore[method-assign]
+        else:
+            self._move(self._memory.start)
+            if len(self._actions) == 1:
+                self.run = self._actions[0]  # type: ignore[method-assign]
 
     @property
     def kernels(self) -> list[Kernel]:
@@ -121,22 +127,60 @@ class Program:
         for action in self._actions:
             action()
 
+    def _run_shared(self) -> None:
+        self._in_shared_memory(self._actions)
+
+    def _in_shared_memory(self, actions: Sequence[Callable[[], None]]) -> None:
+        memory = self._memory
+        lock = memory.enter()
+        try:
+            if memory.start != self._start:
+                self._move(memory.start)
+            for action in actions:
+                action()
+        finally:
+            memory.leave(lock)
+
+    def _move(self, start: int) -> None:
+        """Let the arena begin at another address."""
+        self._start = start
+        self._slots.move(start)
+        self._table.move(start)
+
     def __call__(self, *inputs: Any) -> list[Any]:
-        """Bind all inputs, run, and return fresh outputs."""
+        """Bind all inputs, run, and return fresh outputs; no array is kept."""
         for i, array in enumerate(inputs):
             self.bind(i, array)
         outputs = self.new_outputs()
         self.run()
+        self.release()
         return outputs
+
+    def release(self) -> None:
+        """Keep no array alive: before the next run every input is to be bound and every output to be set again."""
+        arrays = self._table.arrays
+        for place in (*self._inputs, *self._outputs):
+            place.array = None
+            for at, _ in place.followers:
+                arrays[at] = None
 
     def profile(self) -> list[float]:
         """Run once, step by step; the seconds of each of `steps`, and last those of the copies after them."""
         seconds = []
-        for piece in self._pieces_by_step:
-            action = self._native_action([piece]) if isinstance(piece, tuple) else piece
+
+        def timed(action: Callable[[], None]) -> None:
             start = time.perf_counter()
             action()
             seconds.append(time.perf_counter() - start)
+
+        pieces = self._pieces_by_step
+        actions = [self._native_action([piece]) if isinstance(piece, tuple) else piece for piece in pieces]
+        timed_actions = [partial(timed, action) for action in actions]
+        if self._memory.is_shared:
+            self._in_shared_memory(timed_actions)
+        else:
+            for action in timed_actions:
+                action()
         count = len(self.steps)
         return [*seconds[:count], sum(seconds[count:])]
 
@@ -176,10 +220,7 @@ class Program:
         return self._host_copy(source, table.target(copy.home))
 
     def _staging(self, copy: planning.Copy) -> Piece:
-        value = copy.source
-        held = self._table.add(array_at(self._memory.staged(copy), value.shape, value.dtype))
-        self._table.positions[copy] = held
-        return self._host_copy(self._table.position(value), held)
+        return self._host_copy(self._table.position(copy.source), self._table.staging(copy))
 
     def _host_copy(self, source: int, target: int) -> Callable[[], None]:
         arrays = self._table.arrays

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,21 +14,76 @@ from rushlight.compiler import plan as planning
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
 
+# Arenas up to this size are not worth a lock.
+PRIVATE_BYTES = 1 << 16
+
+
+class _Shared:
+    """The block that programs with large arenas take turns in."""
+
+    block: Any = None
+    start = 0
+    size = 0
+    lock = threading.Lock()
+
+
+def _forget_holder() -> None:
+    _Shared.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_holder)
+
+
+def _aligned_block(size: int) -> tuple[Any, int]:
+    block = np.empty(size + planning.ALIGN, np.uint8)
+    return block, -(-planning.address_of(block) // planning.ALIGN) * planning.ALIGN
+
 
 class Memory:
-    """An arena for the values that steps make, and the constants."""
+    """An arena for the values that steps make, and the constants.
+
+    Nothing in an arena outlives a run, so that programs share one block, of the size that the largest needs. A small
+    arena, or one that is needed while another program runs, is a block of its own.
+
+    Attributes
+    ----------
+    moves : whether addresses in the arena are offsets until a run says where it begins
+    is_shared : whether a run must `enter` and `leave`
+    """
+
+    moves = True
 
     def __init__(self, plan: planning.Plan) -> None:
         self.plan = plan
-        self.block = np.empty(plan.arena + planning.ALIGN, np.uint8)
-        self.start = -(-planning.address_of(self.block) // planning.ALIGN) * planning.ALIGN
+        self.is_shared = plan.arena > PRIVATE_BYTES
         self.constants: dict[Value, Any] = {}
+        self.block: Any = None
+        self.start = 0
+        if not self.is_shared:
+            self.block, self.start = _aligned_block(plan.arena)
+
+    def enter(self) -> Any:
+        """Get hold of the shared block, or of another; returns what `leave` wants."""
+        lock = _Shared.lock
+        if not lock.acquire(blocking=False):
+            self.block, self.start = _aligned_block(self.plan.arena)
+            return None
+        if _Shared.size < self.plan.arena:
+            _Shared.block = self.block = None
+            _Shared.block, _Shared.start = _aligned_block(self.plan.arena)
+            _Shared.size = self.plan.arena
+        self.block, self.start = _Shared.block, _Shared.start
+        return lock
+
+    def leave(self, lock: Any) -> None:
+        """Let others have the block."""
+        if lock is not None:
+            lock.release()
 
     def address(self, root: Value) -> int:
-        """Address of a value in the arena, or of a constant."""
-        if root.data is not None:
-            return self.constant(root)
-        return self.start + self.plan.homes[root].index
+        """Address of a value in the arena (from its start), or of a constant."""
+        return self.constant(root) if root.data is not None else self.plan.homes[root].index
 
     def constant(self, value: Value) -> int:
         """Address of a constant, made contiguous."""
@@ -35,19 +92,22 @@ class Memory:
         return planning.address_of(self.constants[value])
 
     def workspace(self, at: int) -> int:
-        """Address of a step's workspace."""
-        return self.start + self.plan.workspaces[at]
+        """Address of a step's workspace (from the arena's start)."""
+        return self.plan.workspaces[at]
 
     def staged(self, copy: planning.Copy) -> int:
-        """Address of the bytes that a copy goes through."""
-        return self.start + (copy.staged or 0)
+        """Address of the bytes that a copy goes through (from the arena's start)."""
+        return copy.staged or 0
 
 
 class GuardedMemory(Memory):
     """Pages of its own for every value, the page on one side of it out of bounds."""
 
+    moves = False
+
     def __init__(self, plan: planning.Plan, side: str) -> None:
         super().__init__(plan)
+        self.is_shared = False
         self.side = side
         self.places: dict[Any, int] = {}
 

@@ -13,6 +13,7 @@ from rushlight.compiler import plan as planning
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import HostCall
 from rushlight.compiler.program_memory import Memory, array_at
+from rushlight.spec import Spec
 
 ndarray = np.ndarray
 
@@ -35,6 +36,7 @@ class Slots:
         self.memory = memory
         self.words: list[int] = []
         self.cells: dict[planning.Home, list[tuple[int, int]]] = {}
+        self.moving: list[int] = []
         self.array: Any = None
         self.address = 0
 
@@ -43,7 +45,7 @@ class Slots:
         start = len(self.words)
         for value in values:
             self._show(value)
-        self.words.append(workspace)
+        self._in_arena(workspace)
         return start * 8
 
     def add_copy(self, home: planning.Home, source: Value, size: int) -> int:
@@ -58,10 +60,17 @@ class Slots:
         root = self.plan.root(value)
         offset = self.plan.layouts[value][0] if root is not value else 0
         home = self.plan.homes.get(root)
-        if home is None or home.place == "arena":
+        if home is None:
             self.words.append(self.memory.address(root) + offset)
+        elif home.place == "arena":
+            self._in_arena(self.memory.address(root) + offset)
         else:
             self._follow(home, offset)
+
+    def _in_arena(self, address: int) -> None:
+        if self.memory.moves:
+            self.moving.append(len(self.words))
+        self.words.append(address)
 
     def _follow(self, home: planning.Home, offset: int) -> None:
         self.cells.setdefault(home, []).append((len(self.words), offset))
@@ -71,6 +80,13 @@ class Slots:
         """Nothing more is added."""
         self.array = (ctypes.c_uint64 * max(1, len(self.words)))(*self.words)
         self.address = ctypes.addressof(self.array)
+        self.numbers = np.frombuffer(self.array, np.uint64)
+        self.indices = np.array(self.moving, np.intp)
+        self.offsets = self.numbers[self.indices]
+
+    def move(self, start: int) -> None:
+        """Let the arena begin at another address."""
+        self.numbers[self.indices] = self.offsets + np.uint64(start)
 
     def put(self, cells: list[tuple[int, int]], address: int) -> None:
         """Write an input's or output's address where it is looked for."""
@@ -88,6 +104,13 @@ class Table:
         self.arrays: list[Any] = []
         self.positions: dict[Any, int] = {}
         self.followers: dict[planning.Home, list[tuple[int, Value | None]]] = {}
+        self.moving: list[tuple[int, Spec, Any, int]] = []
+
+    def staging(self, copy: planning.Copy) -> int:
+        """Position of an array in the arena that a copy goes through."""
+        self.positions[copy] = at = self.add(None)
+        self._in_arena(at, copy.source.spec, None, self.memory.staged(copy))
+        return at
 
     def add(self, array: Any) -> int:
         """Another entry; its position."""
@@ -107,11 +130,25 @@ class Table:
             self.positions[value] = at = self.add(value.data)
             root = self.plan.root(value)
             home = self.plan.homes.get(root)
-            if home is not None and home.place != "arena":
+            if home is None:
+                if value in self.plan.alias:
+                    self._show(at, value, self.memory.address(root))
+            elif home.place == "arena":
+                offset, strides = self.plan.layouts.get(value, (0, None))
+                self._in_arena(at, value.spec, strides, self.memory.address(root) + offset)
+            else:
                 self.followers.setdefault(home, []).append((at, value))
-            elif home is not None or value in self.plan.alias:
-                self._show(at, value, self.memory.address(root))
         return self.positions[value]
+
+    def _in_arena(self, at: int, spec: Spec, strides: Any, address: int) -> None:
+        self.moving.append((at, spec, strides, address))
+        if not self.memory.moves:
+            self.move(0)
+
+    def move(self, start: int) -> None:
+        """Let the arena begin at another address."""
+        for at, spec, strides, address in self.moving:
+            self.arrays[at] = array_at(start + address, spec.shape, spec.dtype, strides)
 
     def put(self, followers: list[tuple[int, Value | None]], array: Any) -> None:
         """Show an input's or output's array where it is looked for."""

@@ -17,17 +17,20 @@ from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
 from rushlight.compiler.fuse_expand import expanded
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.kernels import conv_lowering, matmul_lowering
+from rushlight.compiler.kernels import conv_lowering, matmul_lowering, pool_lowering
 from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined
+from rushlight.compiler.loops_scatter import scatter_kernel
 from rushlight.compiler.loops_nest import Form, analyse
-from rushlight.ops.kinds import View
+from rushlight.ops.kinds import Elementwise, View
 
 MOST_NODES = 120
 MOST_ARRAYS = 28
 ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
 
-SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {**matmul_lowering.SEEDS, **conv_lowering.SEEDS}
+SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
+    **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, "embedding_grad": scatter_kernel,
+}  # fmt: skip
 """Kernels with loops of their own: op name to `make(call, resolve)`, which gives None for what it cannot do."""
 
 
@@ -55,6 +58,8 @@ class Unit:
     before : the units it needs, directly or not, as bits
     stored : results that others need
     seed : the product that the others follow
+    reads : the memory that they look at
+    bit : its place in `before` of others
     """
 
     number: int
@@ -64,11 +69,11 @@ class Unit:
     before: int = 0
     stored: list[Value] = field(default_factory=list)
     seed: Call | None = None
+    reads: set[Value] = field(default_factory=set)
+    bit: int = field(init=False)
 
-    @property
-    def bit(self) -> int:
-        """Its place in `before` of others."""
-        return 1 << self.number
+    def __post_init__(self) -> None:
+        self.bit = 1 << self.number
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -91,8 +96,9 @@ class _Scheduler:
         self.maker: dict[Value, Unit] = {}
         self.readers: dict[Value, list[Unit]] = {}
         self.copied: set[Value] = set()
+        self.roots: dict[Value, Value] = {}
         self.reasons: list[tuple[Call, Call, str]] = []
-        self.calls = list(self._needed(expanded(graph.calls)))
+        self.calls = list(self._needed(expanded(graph)))
         self.users = self._users()
         self.kept = {self.root(v) for v in graph.kept()}
         self.last_effect: Unit | None = None
@@ -100,10 +106,13 @@ class _Scheduler:
 
     def root(self, value: Value) -> Value:
         """The value whose memory `value` shows."""
-        access = resolve(value, self.copied)
-        if access is None:
-            raise AssertionError(f"{value!r} has no memory")
-        return access.root
+        found = self.roots.get(value)
+        if found is None:
+            access = resolve(value, self.copied)
+            if access is None:
+                raise AssertionError(f"{value!r} has no memory")
+            found = self.roots[value] = access.root
+        return found
 
     def _access(self, value: Value) -> Any:
         return resolve(value, self.copied)
@@ -128,6 +137,7 @@ class _Scheduler:
         """Fuse and order."""
         for call in self.calls:
             self._enter(call)
+        self._follow_products()
         self._batch()
         out = Schedule(self._steps())
         out.reasons = self.reasons
@@ -138,7 +148,8 @@ class _Scheduler:
     def _new(self, calls: list[Call], **more: Any) -> Unit:
         unit = Unit(self.count, calls, **more)
         self.count += 1
-        for value in {self.root(v) for c in calls for v in c.values()}:
+        unit.reads = {self.root(v) for c in calls for v in c.values()}
+        for value in unit.reads:
             maker = self.maker.get(value)
             if maker is not None:
                 unit.before |= maker.before | maker.bit
@@ -149,10 +160,8 @@ class _Scheduler:
         for call in unit.calls:
             for value in call.results:
                 self.maker[value] = unit
-            for value in map(self.root, call.values()):
-                readers = self.readers.setdefault(value, [])
-                if unit not in readers:
-                    readers.append(unit)
+        for value in unit.reads:
+            self.readers.setdefault(value, []).append(unit)
 
     def _enter(self, call: Call) -> None:
         group = self._group(call)
@@ -171,7 +180,8 @@ class _Scheduler:
         mark = self.space.mark()
         try:
             group = group_of(self.space, call, self.copied)
-            analyse(self.space, group.nodes, group.results)
+            if not isinstance(call.op, Elementwise):
+                analyse(self.space, group.nodes, group.results)
         except (Misfit, KeyError, NotImplementedError):
             self.space.undo(mark)
             return None
@@ -184,6 +194,7 @@ class _Scheduler:
         if isinstance(kernel, Kernel) and call.op.name in FUSABLE:
             unit.group = product_group(self.space, call)
             unit.seed = call
+            unit.stored = self._stored(unit.group)
         if call.has_effect:
             if self.last_effect is not None:
                 unit.before |= self.last_effect.before | self.last_effect.bit
@@ -243,20 +254,24 @@ class _Scheduler:
             return "a product of its own"
         if first.before & second.bit:
             return "needs it"
+        looked_up = {n.access.root for n in second.group.nodes if n.kind == "rows" and n.access is not None}
+        if looked_up & first.group.results.keys():
+            return "rows are looked up in it"
         if len(first.group.nodes) + len(second.group.nodes) > MOST_NODES:
             return "enough work for one kernel"
-        for other in self.units.values():
-            if other.before & first.bit and second.before & other.bit and other is not second:
-                return f"{other.calls[-1].op.name} lies between"
+        for value in second.reads:
+            maker = self.maker.get(value)
+            if maker is not None and maker.before & first.bit and maker is not second:
+                return f"{maker.calls[-1].op.name} lies between"
         return ""
 
-    def _merged(self, first: Unit, second: Unit) -> Unit | str:
+    def _merged(self, first: Unit, second: Unit, *, late: bool = False) -> Unit | str:
         assert first.group is not None and second.group is not None
         links = []
         for value in second.group.loads:
-            access = resolve(value, self.copied)
-            if access is not None and access.root in first.group.results:
-                links.append((access.root, value))
+            source = self.root(value)
+            if source in first.group.results:
+                links.append((source, value))
         mark = self.space.mark()
         group = None
         try:
@@ -265,8 +280,11 @@ class _Scheduler:
             form = analyse(self.space, group.nodes, {v: group.results[v] for v in stored}, strict=True)
             why = _unwise(self.space, form)
             if first.seed and not why:
-                why = self._unfinished(first.seed, group)
-            kernel = self._product(first.seed, group, form, stored) if first.seed and not why else None
+                why = self._unfinished(group, [source for source, _ in links])
+                if not why and not late and first.seed.result in stored:
+                    why = "the product is kept"
+            if first.seed and not why:
+                epilogue_of(self.space, form, group, stored)
         except Misfit as misfit:
             why = str(misfit)
         if why or group is None:
@@ -274,22 +292,31 @@ class _Scheduler:
             for node in getattr(group, "aliased", ()):
                 node.alias = None
             return why
-        unit = Unit(first.number, group.calls, group, kernel, stored=stored, seed=first.seed)
+        unit = Unit(first.number, group.calls, group, stored=stored, seed=first.seed)
         return self._replace(first, second, unit)
 
-    def _unfinished(self, seed: Call, group: Group) -> str:
-        """Whether a product's result is read elsewhere too: then its reader saves nothing beside it."""
+    def _unfinished(self, group: Group, sources: list[Value]) -> str:
+        """Whether other loops read what is joined to a product: then joining this reader saves nothing."""
         own = set(map(id, group.calls))
-        others = any(id(user) not in own for user in self.users.get(seed.result, ()))
-        return "the product is read elsewhere too" if others else ""
+        for source in sources:
+            for user in self.users.get(source, ()):
+                if id(user) not in own and user.op.name not in SEEDS:
+                    return f"{user.op.name} reads it too"
+        return ""
 
-    def _product(self, seed: Call, group: Group, form: Form, stored: list[Value]) -> Kernel:
-        """The kernel of a product and what follows it."""
-        epilogue = epilogue_of(self.space, form, group, stored)
-        kernel = SEEDS[seed.op.name](seed, self._access, epilogue=epilogue)
-        if not isinstance(kernel, Kernel):
-            raise Misfit("the product's kernel cannot")
-        return kernel
+    def _product(self, unit: Unit) -> list[Kernel]:
+        """The kernel of a product and what follows it, or of each call where there is no such kernel."""
+        seed, group = unit.seed, unit.group
+        assert seed is not None and group is not None
+        form = analyse(self.space, group.nodes, {v: group.results[v] for v in unit.stored})
+        make = SEEDS[seed.op.name]
+        kernel = make(seed, self._access, epilogue=epilogue_of(self.space, form, group, unit.stored))
+        if isinstance(kernel, Kernel):
+            return [kernel]
+        alone = make(seed, self._access)
+        assert isinstance(alone, Kernel)
+        singles = [group_of(self.space, c, self.copied) for c in group.calls if c is not seed]
+        return [alone, *(fused_kernel(g, list(g.results)) for g in singles)]
 
     def _replace(self, first: Unit, second: Unit, unit: Unit) -> Unit:
         """One unit in the place of two."""
@@ -299,11 +326,23 @@ class _Scheduler:
         for other in self.units.values():
             if other is not first and other.before & gone:
                 other.before = (other.before | unit.before | unit.bit) & ~(gone & ~unit.bit)
-        for readers in self.readers.values():
-            if first in readers or second in readers:
+        unit.reads = first.reads | second.reads
+        for value in unit.reads:
+            readers = self.readers.get(value)
+            if readers:
                 readers[:] = [r for r in readers if r is not first and r is not second]
         self._register(unit)
         return unit
+
+    def _follow_products(self) -> None:
+        """Products that are kept and read by one other kernel (an optimizer's) do its work too."""
+        for unit in list(self.units.values()):
+            if unit.seed is None or self.units.get(unit.number) is not unit or unit.seed.result not in unit.stored:
+                continue
+            readers = {r.number: r for r in self.readers.get(unit.seed.result, ()) if self.units.get(r.number) is r}
+            followers = [r for r in readers.values() if r.group is not None and r.seed is None]
+            if len(followers) == 1 and followers[0] is not unit and not self._obstacle(unit, followers[0]):
+                self._merged(unit, followers[0], late=True)
 
     def _batch(self) -> None:
         """Small groups of one structure become one kernel that goes through them."""
@@ -363,7 +402,9 @@ class _Scheduler:
             raise AssertionError("the steps need one another in a circle")
 
     def _step(self, unit: Unit) -> Iterator[Step]:
-        if isinstance(unit.kernel, list):
+        if unit.seed is not None and unit.kernel is None:
+            yield from self._product(unit)
+        elif isinstance(unit.kernel, list):
             yield from unit.kernel
         elif unit.kernel is not None:
             yield unit.kernel
@@ -382,7 +423,7 @@ def _count(value: Value) -> int:
 
 def _unwise(space: Space, form: Form) -> str:
     """Why loops that agree are better kept apart; empty where they are not."""
-    loads = [n for n in form.nodes if n.kind == "load"]
+    loads = [n for n in form.nodes if n.kind in ("load", "rows")]
     if len({n.access.root for n in loads if n.access}) + len(form.stores) > MOST_ARRAYS:
         return "too many arrays for one kernel"
     if not form.combined:

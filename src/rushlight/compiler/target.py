@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator
@@ -71,13 +72,43 @@ def describe(cpu: str, features: dict[str, bool]) -> Host:
     )
 
 
+class _Lock:
+    """Held by whoever is about to use LLVM, and while the process forks.
+
+    A child born while another thread is inside LLVM would find llvmlite's own lock locked for ever.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self.acquire, after_in_parent=self.release, after_in_child=self.renew)
+
+    def acquire(self) -> None:
+        self.lock.acquire()
+
+    def release(self) -> None:
+        self.lock.release()
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_lock = _Lock()
+
+
+def alone() -> Any:
+    """The lock of whatever uses LLVM, to be held in a `with` block."""
+    return _lock.lock
+
+
 @cache
 def _real_host() -> Host:
-    try:
-        features = dict(llvm.get_host_cpu_features())
-    except RuntimeError:  # LLVM does not know how to ask this system
-        features = {}
-    return describe(llvm.get_host_cpu_name(), features)
+    with alone():
+        try:
+            features = dict(llvm.get_host_cpu_features())
+        except RuntimeError:  # LLVM does not know how to ask this system
+            features = {}
+        return describe(llvm.get_host_cpu_name(), features)
 
 
 _chosen: list[Host] = []

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rushlight.compiler.graph import Graph, Value
-from rushlight.compiler.trace_array import Buffer, Restart, TraceBreak, TracedArray
+from rushlight.compiler.trace_array import Buffer, Restart, TraceBreak, TracedArray, broken
 from rushlight.compiler.trace_number import TracedNumber
 from rushlight.compiler.trace_watch import GET, PUT, Log, unwatch, watch
 from rushlight.dtypes import NP_HALF
@@ -139,7 +139,7 @@ class Trace:
         if type(value) is not ndarray:
             if type(value) is TracedNumber:
                 return value
-            raise TraceBreak(f"uses a {type(value).__name__}", self.where())
+            raise broken(f"uses a {type(value).__name__}")
         traced = self.lift(t, value)
         self.log.note("_data", t)
         PUT["_data"](t, traced)
@@ -192,7 +192,7 @@ class Trace:
     def strided(self, root: TracedArray, a: Any, owner: Any) -> TracedArray:
         """A view of a flat buffer of `owner` with the layout of `a`."""
         if a.dtype != root.dtype:
-            raise TraceBreak("changes memory that is seen with several dtypes", self.where())
+            raise broken("changes memory that is seen with several dtypes")
         item = a.itemsize
         offset = (address(a) - address(owner)) // item if a.size else 0
         params = {"size": a.shape, "stride": tuple(s // item for s in a.strides), "offset": offset}
@@ -235,14 +235,14 @@ class Trace:
             return self._overwritten(*operands)
         for p in params.values():
             if isinstance(p, (TracedArray, Variable)):
-                raise TraceBreak(f"uses a value as a parameter of {op.name}", self.where())
+                raise broken(f"uses a value as a parameter of {op.name}")
         noted = tuple(map(self.operand, operands))
         try:
             made = self.graph.call(op, noted, params, self.where())
         except NotImplementedError as error:
             if "states no shape rule" not in str(error):
                 raise
-            raise TraceBreak(f"uses {op.name}, whose shape depends on values", self.where()) from None
+            raise broken(f"uses {op.name}, whose shape depends on values") from None
         if isinstance(made, tuple):
             return tuple(TracedArray(Buffer(v), v.spec) for v in made)
         return TracedArray(Buffer(made), made.spec)
@@ -312,7 +312,7 @@ class Trace:
         storage = root.buffer.storage
         whole = storage is None or storage.flat is root or storage.owner.size == root.size
         if root.buffer.strides is not None or not whole or root.dtype != x.dtype:
-            raise TraceBreak("uses as_strided on part of a storage", self.where())
+            raise broken("uses as_strided on part of a storage")
         flat = self.view(OPS["view_as"], root, {"shape": (root.size,)})
         return self.view(strided_view, flat, {k: params[k] for k in ("size", "stride", "offset")})
 

@@ -7,13 +7,17 @@ a new value, so that all other views of the same memory see the change: in-place
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rushlight.compiler.graph import Value
+from rushlight.errors import PACKAGE
 from rushlight.layout import contiguous_strides
 from rushlight.modes import state
 from rushlight.ops.kinds import OPS, Array, opaque
@@ -30,6 +34,36 @@ class TraceBreak(BaseException):
         super().__init__(reason)
         self.reason = reason
         self.where = where
+        self.holds: Any = None
+
+
+def users_line() -> Any:
+    """(code, instruction) of the innermost frame of a program of the user's."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and not is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    return None if frame is None else (frame.f_code, frame.f_lasti)
+
+
+def line_of(error: BaseException) -> Any:
+    """The same for where an exception was raised."""
+    trace, found = error.__traceback__, None
+    while trace is not None:
+        if is_users(trace.tb_frame.f_code.co_filename):
+            found = trace.tb_frame.f_code, trace.tb_lasti
+        trace = trace.tb_next
+    return found
+
+
+_LIBRARY = types.__file__.rpartition("/")[0]
+
+
+@functools.cache
+def is_users(path: str | None) -> bool:
+    """Whether a file is a program of the user's: not this package, the standard library or an installed one."""
+    if path is None:
+        return True
+    return not (path.startswith((PACKAGE, _LIBRARY, "<frozen", "<__array_function__")) or "site-packages" in path)
 
 
 class Restart(BaseException):
@@ -38,8 +72,7 @@ class Restart(BaseException):
 
 def broken(reason: str) -> TraceBreak:
     """A break at the user's present line."""
-    trace = state.trace
-    return TraceBreak(reason, None if trace is None else trace.where())
+    return TraceBreak(reason, users_line())
 
 
 Chain = tuple[tuple[str, tuple[tuple[str, Any], ...], int | None], ...]

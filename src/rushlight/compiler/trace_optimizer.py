@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.trace import Trace
-from rushlight.compiler.trace_array import TraceBreak
+from rushlight.compiler.trace_array import broken
 from rushlight.dtypes import NP_HALF
 from rushlight.modes import set_grad_enabled
 from rushlight.tape import Variable, bump, wrap
@@ -17,7 +17,7 @@ from rushlight.tape import Variable, bump, wrap
 def step_group(trace: Trace, engine: Any, group: dict[str, Any]) -> None:
     """Note the update of every parameter of a group that has a gradient."""
     if group.get("differentiable"):
-        raise TraceBreak("uses a differentiable optimizer step", trace.where())
+        raise broken("uses a differentiable optimizer step")
     optimizer = engine.optimizer
     hyper = {name: _lifted(trace, group, name) for name in optimizer.defaults if name in group}
     with set_grad_enabled(False):
@@ -46,7 +46,7 @@ def _number(trace: Trace, value: Any) -> Any:
 def _step(trace: Trace, engine: Any, p: Any, grad: Any, group: dict[str, Any], hyper: dict[str, Any]) -> None:
     optimizer = engine.optimizer
     if getattr(grad, "is_sparse", False) or p._data.dtype.kind == "c":
-        raise TraceBreak("updates a parameter that is complex or has a sparse gradient", trace.where())
+        raise broken("updates a parameter that is complex or has a sparse gradient")
     held = optimizer.state.get(p)
     if not held:
         held = _initial(trace, engine, p, group)
@@ -83,7 +83,7 @@ def _initial(trace: Trace, engine: Any, p: Any, group: dict[str, Any]) -> dict[s
     """State that does not exist yet is made for real; it stays if the trace succeeds."""
     array = trace.array_of(p)
     if type(array) is not np.ndarray:
-        raise TraceBreak("optimizes a tensor made in the step", trace.where())
+        raise broken("optimizes a tensor made in the step")
     optimizer = engine.optimizer
     there = p in optimizer.state
     with trace.outside(), trace.original(p):

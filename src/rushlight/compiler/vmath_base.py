@@ -121,10 +121,11 @@ def two_product(x: Lanes, y: Any) -> tuple[Lanes, Lanes]:
     return product, x.fma(y, -product)
 
 
-def outlined(name: str, body: Any, *operands: Lanes) -> Lanes:
+def outlined(name: str, body: Any, *operands: Lanes, inline: bool = True) -> Lanes:
     """The result, of the first operand's type, of a private function of the module, made from `body` on first use.
 
-    Bodies with branches are functions so that who writes straight-line code around them need not know of the blocks.
+    Bodies with branches are functions so that who writes straight-line code around them need not know of the blocks;
+    without `inline` they stay functions, for code that seldom runs.
     """
     emitter = operands[0].emitter
     module = emitter.module
@@ -134,6 +135,7 @@ def outlined(name: str, body: Any, *operands: Lanes) -> Lanes:
         kinds = [x.value.type for x in operands]
         fn = ir.Function(module, ir.FunctionType(kinds[0], kinds), full)
         fn.linkage = "internal"
+        fn.attributes.add("alwaysinline" if inline else "noinline")
         inner = type(emitter)(ir.IRBuilder(fn.append_basic_block("entry")), module, ())
         made = (type(x)(inner, a, x.dtype, x.count, True) for x, a in zip(operands, fn.args, strict=True))
         inner.builder.ret(body(*made).value)

@@ -103,8 +103,12 @@ def expm1(x: Lanes) -> Lanes:
 
 
 def tanh(x: Lanes) -> Lanes:
-    """Hyperbolic tangent: e / (e + 2) with e = expm1(2 |x|)."""
+    """Hyperbolic tangent: e / (e + 2) with e = expm1(2 |x|), the quotient corrected by what the steps lost."""
     size = at_most(abs(x), 12.0 if x.dtype == F32 else 24.0)
     half = expm1_scaled(size + size)
-    out = half / (half + 1.0)
+    below = half + 1.0
+    inverse = 1.0 / below
+    out = half * inverse
+    lost = out.fma(-below, half) - out * (half - (below - 1.0))
+    out = inverse.fma(lost, out)
     return with_sign(pick(size < (1e-30 if x.dtype == F32 else 1e-290), size, out), x)

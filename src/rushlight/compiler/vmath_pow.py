@@ -10,7 +10,16 @@ import math
 from typing import Any
 
 from rushlight.compiler.vmath_base import (
-    F32, F64, I64, Lanes, at_least, at_most, format_of, pick, poly, power_of_two, two_product, two_sum,
+    F32,
+    F64,
+    I64,
+    Lanes,
+    format_of,
+    pick,
+    poly,
+    power_of_two,
+    two_product,
+    two_sum,
 )  # fmt: skip
 from rushlight.compiler.vmath_exp import exp, exp2, exp_sum
 from rushlight.compiler.vmath_log import log, log1p, split

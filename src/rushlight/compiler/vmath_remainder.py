@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 
 from rushlight.compiler.vmath_base import (
-    F64, I64, Lanes, format_of, in_double, outlined, pick, repeat_while, times_power_of_two, with_sign,
+    I64,
+    Lanes,
+    format_of,
+    in_double,
+    outlined,
+    pick,
+    repeat_while,
+    times_power_of_two,
+    with_sign,
 )  # fmt: skip
 
 

@@ -13,7 +13,20 @@ from typing import Any
 
 from rushlight.compiler.binding import ir
 from rushlight.compiler.vmath_base import (
-    F32, F64, I64, U64, Lanes, in_double, nearest, outlined, pick, poly, two_product, two_sum, where_any, with_sign,
+    F32,
+    F64,
+    I64,
+    U64,
+    Lanes,
+    in_double,
+    nearest,
+    outlined,
+    pick,
+    poly,
+    two_product,
+    two_sum,
+    where_any,
+    with_sign,
 )  # fmt: skip
 
 _SIN = (
@@ -174,19 +187,22 @@ def _wave(reduced: tuple[Lanes, Lanes, Lanes], quarter: int) -> Lanes:
 
 
 def _sin_or_cos(quarter: int) -> Any:
-    def body(x: Lanes) -> Lanes:
-        near = _wave(_reduce_near(x), quarter)
-        size = abs(x)
-        far = (size >= (_NEAR32 if x.dtype == F32 else _NEAR64)) & (size < math.inf)
-        if x.dtype == F64:
-            return where_any(far, lambda: _wave(_reduce_far(x), quarter), near)
-        return where_any(far, lambda: function(x.astype(F64)).astype(F32), near)
+    name = "cos" if quarter else "sin"
 
-    def function(x: Lanes) -> Lanes:
-        out = outlined("cos" if quarter else "sin", body, x)
+    def far(x: Lanes) -> Lanes:
+        return _wave(_reduce_far(x), quarter) if x.dtype == F64 else evaluate(x.astype(F64)).astype(F32)
+
+    def body(x: Lanes) -> Lanes:
+        size = abs(x)
+        is_far = (size >= (_NEAR32 if x.dtype == F32 else _NEAR64)) & (size < math.inf)
+        near = _wave(_reduce_near(x), quarter)
+        return where_any(is_far, lambda: outlined(f"{name}.far", far, x, inline=False), near)
+
+    def evaluate(x: Lanes) -> Lanes:
+        out = outlined(name, body, x)
         return out if quarter else pick(abs(x) < (2.0**-13 if x.dtype == F32 else 2.0**-27), x, out)
 
-    return function
+    return evaluate
 
 
 sin, cos = _sin_or_cos(0), _sin_or_cos(1)
@@ -206,7 +222,11 @@ def _tangent(reduced: tuple[Lanes, Lanes, Lanes]) -> Lanes:
 def _tan(x: Lanes) -> Lanes:
     size = abs(x)
     far = (size >= _NEAR64) & (size < math.inf)
-    return where_any(far, lambda: _tangent(_reduce_far(x)), _tangent(_reduce_near(x)))
+    return where_any(far, lambda: outlined("tan.far", _tan_far, x, inline=False), _tangent(_reduce_near(x)))
+
+
+def _tan_far(x: Lanes) -> Lanes:
+    return _tangent(_reduce_far(x))
 
 
 @in_double

@@ -12,20 +12,30 @@ from rushlight.distributions.dirichlet import Dirichlet
 from rushlight.distributions.distribution import Distribution
 from rushlight.distributions.exp_family import ExponentialFamily
 from rushlight.distributions.exponential import Exponential
+from rushlight.distributions.fishersnedecor import FisherSnedecor
 from rushlight.distributions.gamma import Gamma
 from rushlight.distributions.geometric import Geometric
 from rushlight.distributions.gumbel import Gumbel
+from rushlight.distributions.half_cauchy import HalfCauchy
 from rushlight.distributions.half_normal import HalfNormal
 from rushlight.distributions.independent import Independent
+from rushlight.distributions.inverse_gamma import InverseGamma
 from rushlight.distributions.kl import kl_divergence, register_kl
+from rushlight.distributions.kumaraswamy import Kumaraswamy
 from rushlight.distributions.laplace import Laplace
 from rushlight.distributions.log_normal import LogNormal
+from rushlight.distributions.logistic_normal import LogisticNormal
+from rushlight.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
 from rushlight.distributions.mixture_same_family import MixtureSameFamily
 from rushlight.distributions.multinomial import Multinomial
 from rushlight.distributions.multivariate_normal import MultivariateNormal
+from rushlight.distributions.negative_binomial import NegativeBinomial
 from rushlight.distributions.normal import Normal
 from rushlight.distributions.one_hot_categorical import OneHotCategorical, OneHotCategoricalStraightThrough
+from rushlight.distributions.pareto import Pareto
 from rushlight.distributions.poisson import Poisson
+from rushlight.distributions.relaxed_bernoulli import RelaxedBernoulli
+from rushlight.distributions.relaxed_categorical import RelaxedOneHotCategorical
 from rushlight.distributions.studentT import StudentT
 from rushlight.distributions.transformed_distribution import TransformedDistribution
 from rushlight.distributions.transforms import (
@@ -50,14 +60,9 @@ from rushlight.distributions.transforms import (
     identity_transform,
 )
 from rushlight.distributions.uniform import Uniform
+from rushlight.distributions.weibull import Weibull
 
-MISSING = frozenset(
-    """
-    ContinuousBernoulli CorrCholeskyTransform FisherSnedecor GeneralizedPareto HalfCauchy InverseGamma Kumaraswamy
-    LKJCholesky LogisticNormal LogitRelaxedBernoulli LowRankMultivariateNormal NegativeBinomial Pareto RelaxedBernoulli
-    RelaxedOneHotCategorical VonMises Weibull Wishart
-""".split()
-)
+MISSING = frozenset("ContinuousBernoulli CorrCholeskyTransform GeneralizedPareto LKJCholesky VonMises Wishart".split())
 
 
 def __getattr__(name: str) -> None:

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rushlight.func.examples import Examples, Unbatchable, entered, left
+from rushlight.func.examples import Examples, Unbatchable, entered, left, new_level
 from rushlight.func.trees import leaves, rebuilt
-from rushlight.modes import ACTIVE, state
+from rushlight.modes import state
 from rushlight.ops import linear
 from rushlight.random import get_rng_state, set_rng_state
 from rushlight.tape import Variable, wrap
-
-
-class _Levels(threading.local):
-    """How many `vmap`s this thread is in."""
-
-    count = 0
-
-
-_levels = _Levels()
 
 
 def vmap(
@@ -100,17 +90,11 @@ def _at_once(
     func: Callable[..., Any], given: Any, values: list[Any], dims: list[Any], count: int, out_dims: Any
 ) -> Any:
     """One run of `func` for the whole batch."""
-    level = _levels.count + 1
     start = get_rng_state()
-    entering = iter([v if d is None else wrap(entered(v._data, d, level)) for v, d in zip(values, dims, strict=True)])
-    args, kwargs = rebuilt(given, entering)
-    _levels.count = level
-    ACTIVE.append(_levels)  # ops leave their short paths, which know NumPy's arrays only
-    try:
+    with new_level() as level:
+        entering = [v if d is None else wrap(entered(v._data, d, level)) for v, d in zip(values, dims, strict=True)]
+        args, kwargs = rebuilt(given, iter(entering))
         result = func(*args, **kwargs)
-    finally:
-        ACTIVE.remove(_levels)
-        _levels.count = level - 1
     if bool((get_rng_state() != start).any()):
         raise _random_error()
     found = leaves(result)

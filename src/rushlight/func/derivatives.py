@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from rushlight.func.examples import Unbatchable, entered, left, new_level
 from rushlight.func.trees import leaves, mapped, rebuilt
 from rushlight.functions.backward import grad as gradients
 from rushlight.modes import enable_grad, state
@@ -248,6 +250,9 @@ def jacrev(
 
 def _jacobian(run: _Run, number: int, output: Any) -> list[Any]:
     """Of one output by all inputs, a row for each of its elements."""
+    if output._data.size > 1 and not run.outside and state.trace is None:
+        with contextlib.suppress(Unbatchable, Exception):  # an error of the walk's comes again below
+            return _rows_at_once(run, number, output)
     rows = []
     for at in range(output._data.size):
         vectors = [zeros_like(o) for o in run.outputs]
@@ -260,6 +265,17 @@ def _jacobian(run: _Run, number: int, output: Any) -> list[Any]:
         linear.stack(list(column), 0).reshape((*shape, *x._data.shape))
         for column, x in zip(zip(*rows, strict=True), run.inputs, strict=True)
     ]
+
+
+def _rows_at_once(run: _Run, number: int, output: Any) -> list[Any]:
+    """All rows by one walk, each of them one example of the gradient of the output."""
+    shape, count = tuple(output._data.shape), output._data.size
+    with new_level() as level:
+        vectors = [zeros_like(o) for o in run.outputs]
+        unit = np.eye(count, dtype=output._data.dtype).reshape(count, *shape)
+        vectors[number] = wrap(entered(unit, 0, level))
+        found = [left(g._data, 0, level, count) for g in run.pulled(vectors)]
+    return [wrap(rows).reshape((*shape, *x._data.shape)) for rows, x in zip(found, run.inputs, strict=True)]
 
 
 def jacfwd(func: Function, argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error") -> Function:

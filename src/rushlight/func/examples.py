@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from rushlight.dtypes import NP_HALF
+from rushlight.modes import ACTIVE
 from rushlight.ops.kinds import OPS, Composite, Elementwise, Op, Reduction, View, normal_dims
+from rushlight.ops.linear import storage_array
 from rushlight.ops.matmul import product
 
 ndarray = np.ndarray
@@ -74,7 +78,7 @@ class Examples:
     @property
     def first(self) -> Any:
         """The first example."""
-        return self.data[(0,) * len(self.levels)]
+        return self.data[(0,) * len(self.levels) + (...,)]
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -99,6 +103,18 @@ class Examples:
             if out is not None:
                 return out
         return _one_by_one(op, operands, params, levels)
+
+    @staticmethod
+    def overwrite(target: Any, value: Any) -> None:
+        """Write into the memory of all examples."""
+        if not isinstance(target, Examples):
+            raise Unbatchable("writes into a tensor from outside")
+        levels = target.levels
+        if not set(_levels((value,))) <= set(levels) or 0 in target.data.strides:
+            raise Unbatchable("writes what differs between examples into what they share")
+        if id(storage_array(target.data)) in _levels_here.outside:
+            raise Unbatchable("writes into an argument")
+        target.data[...] = _placed(value, levels, target.ndim)
 
     # What formulas and functions ask of an array
 
@@ -186,16 +202,42 @@ for _dunder, _op in {**_COMPARISONS, **_ARITHMETIC}.items():
     setattr(Examples, f"__{_dunder}__", _operator(_op))
     if _dunder in _ARITHMETIC:
         setattr(Examples, f"__r{_dunder}__", _operator(_op, swap=True))
-Examples.__neg__ = lambda a: OPS["neg"].apply((a,), {})  # type: ignore[attr-defined]
-Examples.__abs__ = lambda a: OPS["abs"].apply((a,), {})  # type: ignore[attr-defined]
-Examples.__invert__ = lambda a: OPS["bitwise_not"].apply((a,), {})  # type: ignore[attr-defined]
-Examples.__matmul__ = lambda a, b: OPS["matmul"](a, b)  # type: ignore[attr-defined]
+for _dunder, _op in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
+    setattr(Examples, f"__{_dunder}__", lambda a, op=_op: OPS[op].apply((a,), {}))
+setattr(Examples, "__matmul__", lambda a, b: OPS["matmul"](a, b))  # noqa: B010
+
+
+class _Levels(threading.local):
+    """How many levels of examples this thread is in, and the memory of what entered them from outside, by id."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.outside: dict[int, Any] = {}
+
+
+_levels_here = _Levels()
+
+
+@contextmanager
+def new_level() -> Iterator[int]:
+    """A block in which there is one more level of examples; its number."""
+    _levels_here.count += 1
+    before = dict(_levels_here.outside)
+    ACTIVE.append(_levels_here)  # ops leave their short paths, which know NumPy's arrays only
+    try:
+        yield _levels_here.count
+    finally:
+        ACTIVE.remove(_levels_here)
+        _levels_here.count -= 1
+        _levels_here.outside = before
 
 
 def entered(array: Any, dim: int, level: int) -> Examples:
     """The examples along `dim` of an array (or of each example of an outer `vmap`)."""
     outer: tuple[int, ...] = array.levels if isinstance(array, Examples) else ()
     data = array.data if isinstance(array, Examples) else array
+    owner = storage_array(data)
+    _levels_here.outside[id(owner)] = owner
     return Examples(np.moveaxis(data, dim % array.ndim + len(outer), len(outer)), (*outer, level))
 
 
@@ -307,7 +349,7 @@ def _example(a: Any, levels: tuple[int, ...], place: tuple[int, ...]) -> Any:
         return [_example(e, levels, place) for e in a]
     if not isinstance(a, Examples):
         return a
-    return a.data[tuple(i for level, i in zip(levels, place, strict=True) if level in a.levels)]
+    return a.data[(*(i for level, i in zip(levels, place, strict=True) if level in a.levels), ...)]
 
 
 def _together(results: list[Any], batch: tuple[int, ...], levels: tuple[int, ...]) -> Examples:

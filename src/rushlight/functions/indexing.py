@@ -50,6 +50,11 @@ def _array_index(item: Any) -> Any:
     return None
 
 
+def _is_array(item: Any) -> bool:
+    """Whether an index item is an array, or a value of a traced program."""
+    return isinstance(item, np.ndarray) or hasattr(item, "buffer")
+
+
 def _refuse_text(item: Any) -> None:
     if isinstance(item, str):
         raise TypeError("new(): invalid data type 'str'")
@@ -90,8 +95,8 @@ def _split_index(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tup
     advanced: list[Any] = []
     dim = 0
     for item in items:
-        if isinstance(item, np.ndarray):
-            _check_array(item, shape, dim, sum(_consumed(a) for a in advanced if isinstance(a, np.ndarray)))
+        if _is_array(item):
+            _check_array(item, shape, dim, sum(_consumed(a) for a in advanced if _is_array(a)))
             taken = item.ndim if item.dtype == np.bool_ else 1
             basic.extend([slice(None)] * taken)
             advanced.append(item)
@@ -101,7 +106,7 @@ def _split_index(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tup
         dim += item is not None
         if not isinstance(item, int):
             advanced.append(slice(None))
-    if any(isinstance(a, np.ndarray) for a in advanced):
+    if any(map(_is_array, advanced)):
         while advanced and isinstance(advanced[-1], slice):
             advanced.pop()
         return tuple(basic), tuple(advanced)
@@ -126,7 +131,7 @@ def _plain(item: Any) -> Any:
         array = array.astype(np.bool_)
     if array.dtype.kind not in "iub":
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-    if not array.ndim and array.dtype != np.bool_:
+    if not array.ndim and array.dtype != np.bool_ and type(array) is ndarray:
         return int(array)
     return array
 
@@ -134,7 +139,7 @@ def _plain(item: Any) -> Any:
 def _consumed(item: Any) -> int:
     if item is None or item is Ellipsis:
         return 0
-    return item.ndim if isinstance(item, np.ndarray) and item.dtype == np.bool_ else 1
+    return item.ndim if _is_array(item) and item.dtype == np.bool_ else 1
 
 
 def _checked(item: Any, shape: tuple[int, ...], dim: int, place: int) -> Any:
@@ -171,7 +176,7 @@ def _check_array(array: Any, shape: tuple[int, ...], dim: int, number: int) -> N
     n = shape[dim]
     if array.size and not n:
         raise IndexError("index is out of bounds for dimension with size 0")
-    if array.size:
+    if array.size and type(array) is ndarray:
         low, high = int(array.min()), int(array.max())
         if low < -n or high >= n:
             bad = low if low < -n else high
@@ -208,11 +213,36 @@ def getitem(input: Any, key: Any) -> Any:
         input = one_view(op, input, {} if op is linear.alias else {"index": (*basic, ...)})
     if advanced is None:
         return input
+    if ACTIVE and state.trace is not None:
+        arrays, pattern = _traced(advanced)
+        return record(ops.index_at, (input, arrays), {"pattern": pattern})
     try:
         return record(ops.index, (input,), {"at": Taken(advanced, tuple(input._data.shape))})
     except (IndexError, RuntimeError):
         _check_broadcast(advanced)
         raise
+
+
+def _traced(advanced: tuple[Any, ...]) -> tuple[list[Any], tuple[Any, ...]]:
+    """The arrays of an index, and the index with None in their places; masks are positions that must be known."""
+    arrays: list[Any] = []
+    pattern: list[Any] = []
+    for a in advanced:
+        found = [] if not _is_array(a) else [a] if a.dtype != np.bool_ else list(a.nonzero())
+        arrays += found
+        pattern += [None] * len(found) or [a]
+    return arrays, tuple(pattern)
+
+
+def _put_traced(view: Any, source: Any, advanced: tuple[Any, ...]) -> None:
+    """`view[advanced] = source` in a traced program."""
+    mask = advanced[0]
+    if len(advanced) == 1 and mask.dtype == np.bool_ and not source._data.ndim and hasattr(mask, "buffer"):
+        shape = (*mask.shape, *(1,) * (view._data.ndim - mask.ndim))
+        copy_(view, record(OPS["where"], (wrap(mask).reshape(shape), source, view), {}))
+        return
+    arrays, pattern = _traced(advanced)
+    apply_inplace(ops.index_at_put, (view, source, arrays), {"pattern": pattern, "accumulate": False})
 
 
 def _check_broadcast(advanced: tuple[Any, ...]) -> None:
@@ -244,6 +274,9 @@ def setitem(input: Any, key: Any, value: Any) -> None:
         source = linear.cast(source, data.dtype)
     if advanced is None:
         copy_(view, _squeezed(source, view._data.ndim))
+        return
+    if ACTIVE and state.trace is not None:
+        _put_traced(view, source, advanced)
         return
     at = Taken(advanced, tuple(view._data.shape))
     _check_fits(tuple(source._data.shape), at.shape, False)
@@ -298,7 +331,7 @@ def _write_plain(input: Any, basic: Any, advanced: Any, value: Any) -> None:
 
 
 def _check_put(value: Any, data: Any, advanced: tuple[Any, ...]) -> None:
-    one_mask = [a for a in advanced if isinstance(a, np.ndarray)]
+    one_mask = [a for a in advanced if _is_array(a)]
     if value._data.ndim == 0 and len(one_mask) == 1 and one_mask[0].dtype == np.bool_:
         return
     names = [KERNEL_NAMES[d.name] for d in (data.dtype, value._data.dtype)]

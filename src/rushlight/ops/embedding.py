@@ -127,6 +127,7 @@ def one_hot(xp: Any, index: Array, classes: int) -> Array:
     """1 at each index in a new last dim of size `classes`, 0 elsewhere."""
     out = np.zeros((*index.shape, classes), np.int64)
     if index.size:
+        check_indices(index, classes, -1, "class")
         out.reshape(-1)[index.reshape(-1) + np.arange(0, out.size, classes)] = 1
     return out
 

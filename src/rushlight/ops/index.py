@@ -8,7 +8,7 @@ import numpy as np
 
 from rushlight.errors import BoundsError, ShapeError, explain
 from rushlight.ops.elementwise import where
-from rushlight.ops.kinds import Array, opaque, sum_to_shape
+from rushlight.ops.kinds import Array, Arrays, opaque, sum_to_shape
 from rushlight.ops.linear import expand, getitem_slice, place_slice, reshape
 from rushlight.ops.reduce import along, place_along, take_along
 from rushlight.spec import Spec
@@ -406,3 +406,63 @@ def nonzero(xp: Any, x: Array) -> Array:
     if not x.ndim:
         return np.zeros((int(bool(x)), 0), np.int64)
     return np.argwhere(x)
+
+
+# The same with indices that are values of a traced program: operands there, not part of the call.
+
+
+def _filled(pattern: Position, arrays: Any) -> Position:
+    """A pattern with an array in the place of each None."""
+    left = iter(arrays)
+    return tuple(next(left) if item is None else item for item in pattern)
+
+
+def _picked(x: Spec, at: tuple[Spec, ...], pattern: Position) -> Ints:
+    phantom = np.lib.stride_tricks.as_strided(np.zeros(1, np.bool_), x.shape, (0,) * len(x.shape))
+    shape: Ints = phantom[_filled(pattern, (np.zeros(a.shape, np.int64) for a in at))].shape
+    return shape
+
+
+@opaque(
+    name="IndexBackward0",
+    spec=lambda x, at, pattern: Spec(_picked(x, at, pattern), x.dtype),
+    grad=(lambda g, x_spec, at, pattern: index_at_place(g, at, x_spec.shape, pattern), None),
+)
+def index_at(xp: Any, x: Array, at: Arrays, pattern: Position) -> Array:
+    """`x` at integer arrays, one for each None of `pattern`."""
+    return np.array(x[_filled(pattern, at)], order="C", copy=True)
+
+
+@opaque(
+    spec=lambda x, at, shape, pattern: Spec(shape, x.dtype),
+    grad=(lambda g, at, pattern: index_at(g, at, pattern), None),
+)
+def index_at_place(xp: Any, x: Array, at: Arrays, shape: Ints, pattern: Position) -> Array:
+    """Zeros of `shape` with `x` added at an index: the gradient of `index_at`."""
+    out = np.zeros(shape, x.dtype)
+    if len(pattern) == 1 and x.ndim > 1:
+        return add_rows(out, at[0], x)
+    np.add.at(out, _filled(pattern, at), x)
+    return out
+
+
+def _put_at_grad_x(g: Any, at: Any, pattern: Position, accumulate: bool) -> Any:
+    return g if accumulate else index_at_put(g, _zero_like(g), at, pattern, False)
+
+
+@opaque(
+    spec=lambda x, value, at, pattern, accumulate: x,
+    grad=(
+        _put_at_grad_x,
+        lambda g, value_spec, at, pattern: sum_to_shape(index_at(g, at, pattern), value_spec.shape),
+        None,
+    ),
+)
+def index_at_put(xp: Any, x: Array, value: Array, at: Arrays, pattern: Position, accumulate: bool = False) -> Array:
+    """A copy of `x` with `value` written (or added) at an index."""
+    out = np.array(x, order="C", copy=True)
+    if accumulate:
+        np.add.at(out, _filled(pattern, at), value)
+    else:
+        out[_filled(pattern, at)] = value
+    return out

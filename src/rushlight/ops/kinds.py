@@ -16,6 +16,7 @@ import numpy as np
 from rushlight.backends import numpy as xp_numpy
 from rushlight.dtypes import ALL, KERNEL_NAMES, NP_HALF, bool_, dtype, from_np, get_default_dtype, int64, promote_types
 from rushlight.layout import broadcast_shapes, contiguous_strides, wrap_dim, wrap_dims
+from rushlight.ops import native
 from rushlight.spec import Spec, spec_of
 
 ndarray = np.ndarray
@@ -77,6 +78,7 @@ class Op:
         self.grads = self._formulas(grad)
         self.differentiable = self.joint is not None or any(self.grads)
         self.declared = self.joint is not None or grad is not None
+        self.floor = native.FLOORS.get(self.name)
         self._plan_saving()
         if OPS.setdefault(self.name, self) is not self:
             raise ValueError(f"op {self.name!r} is declared twice")
@@ -87,7 +89,12 @@ class Op:
         given = grad if isinstance(grad, tuple) else (grad,)
         if len(given) != len(self.inputs):
             raise ValueError(f"op {self.name!r}: {len(given)} formulas for {len(self.inputs)} operands {self.inputs}")
-        return tuple(Formula(f) if f else None for f in given)
+        formulas = tuple(Formula(f) if f else None for f in given)
+        if self.name in native.FLOORS:
+            for i, formula in enumerate(formulas):
+                if formula is not None:
+                    formula.fn = native.formula(self.name, i, formula.fn)
+        return formulas
 
     def _plan_saving(self) -> None:
         """Number the names that formulas want; recording fills one tuple in that order."""
@@ -163,8 +170,20 @@ class Op:
             r = getattr(a, "op_rank", 0)
             if r > rank:
                 top, rank = a, r
-        if top is None:
-            return self.eager(operands, params)
+        if top is not None:
+            return top.interpret(self, operands, params)
+        if self.floor is not None and native.is_large(operands, self.floor):
+            return self._natively(operands, params)
+        return self.eager(operands, params)
+
+    def _natively(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Run on large arrays: by a compiled kernel where there is one."""
+        key = (self.name, *params.items())
+        out = native.run(key, lambda *operands: self._symbolic(operands, params), operands)
+        return self.eager(operands, params) if out is native.MISSING else out
+
+    def _symbolic(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        top = max(operands, key=lambda a: getattr(a, "op_rank", 0))
         return top.interpret(self, operands, params)
 
     def flat(self, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -284,6 +303,16 @@ class Elementwise(Op):
         return super().finish(grad if grad.shape == spec.shape else sum_to_shape(grad, spec.shape), spec)
 
 
+# What a reduction gives for a dtype, by the word that its declaration says.
+RESULTS: dict[str, Callable[[Any], Any]] = {
+    "promote": lambda d: d,
+    "total": lambda d: np.dtype(np.int64) if d.kind in "biu" else d,
+    "real": lambda d: np.empty(0, d).real.dtype,
+    "bool": lambda d: d if d == np.uint8 else np.dtype(np.bool_),
+    "count": lambda d: np.dtype(np.int64),
+}
+
+
 class Reduction(Op):
     """Combines the elements along `dim` (None: all; an int or a tuple) with an associative function."""
 
@@ -311,7 +340,7 @@ class Reduction(Op):
         dims = tuple(range(len(s.shape))) if dims is None else dims
         keepdim = params.get("keepdim", False)
         shape = tuple(1 if i in dims else n for i, n in enumerate(s.shape) if keepdim or i not in dims)
-        return Spec(shape, s.dtype if self.result == "promote" else np.dtype(self.result))
+        return Spec(shape, RESULTS[self.result](s.dtype))
 
 
 class View(Op):

@@ -56,6 +56,7 @@ def _half_sum(xp: Any, x: Any, dim: Any, keepdim: bool) -> Any:
 
 @reduction(
     by_dim=True,
+    result="total",
     identity=0,
     combine=lambda xp, a, b: a + b,
     grad=lambda g, x_spec, dim, keepdim: restore(g, x_spec, dim, keepdim),

@@ -68,7 +68,7 @@ def _shifted_cumprod(x: Any, dim: int) -> Any:
     return cumprod(cat([first, x[(*head, slice(0, max(shape[d] - 1, 0)))]], d), d)
 
 
-@reduction(by_dim=True, identity=1, combine=lambda xp, a, b: a * b, grad=_prod_grad)
+@reduction(by_dim=True, identity=1, combine=lambda xp, a, b: a * b, grad=_prod_grad, result="total")
 def prod(xp: Any, x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     """Product of the elements along one dim, or all."""
     return xp.multiply.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
@@ -139,7 +139,7 @@ def _var_grad(g: Any, x: Any, x_spec: Spec, dim: Any, correction: float, keepdim
     return restore(g, x_spec, dim, keepdim) * (scale * (x - mean(x, dim, True)))
 
 
-@reduction(grad=_var_grad)
+@reduction(grad=_var_grad, result="real")
 def var(xp: Any, x: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Mean square distance from the mean, with `n - correction` as divisor."""
     return np.asarray(_variance(xp, x, dim, correction, keepdim)).astype(x.real.dtype, copy=False)
@@ -160,7 +160,7 @@ def _std_grad(g: Any, x: Any, x_spec: Spec, out: Any, dim: Any, correction: floa
     return _var_grad(safe, x, x_spec, dim, correction, keepdim)
 
 
-@reduction(grad=_std_grad)
+@reduction(grad=_std_grad, result="real")
 def std(xp: Any, x: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Array:
     """Square root of `var`."""
     return np.sqrt(np.asarray(_variance(xp, x, dim, correction, keepdim)).astype(np.float64)).astype(x.real.dtype)
@@ -445,7 +445,7 @@ def _norm_grad(g: Any, x: Any, x_spec: Spec, out: Any, p: float, dim: Any, keepd
     return wide * sign_of(x, abs(x)) * power
 
 
-@reduction(name="LinalgVectorNormBackward0", grad=_norm_grad)
+@reduction(name="LinalgVectorNormBackward0", grad=_norm_grad, result="real")
 def vector_norm(xp: Any, x: Array, p: float = 2, dim: Any = None, keepdim: bool = False) -> Array:
     """(sum |x|**p)**(1/p) along `dim`; p may be 0 (count of non-zeros) or infinite."""
     size = np.absolute(x)
@@ -510,7 +510,7 @@ def nanmean(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     return nansum(x, dim, keepdim) / sum(real, dim, keepdim)
 
 
-@reduction(grad=(None,), result="int64")
+@reduction(grad=(None,), result="count")
 def count_nonzero(xp: Any, x: Array, dim: Any = None) -> Array:
     """How many elements along `dim` are not 0."""
     return np.asarray(np.count_nonzero(x, axis=dim), np.int64)

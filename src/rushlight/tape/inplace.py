@@ -171,6 +171,8 @@ def write(t: Any, out: Any) -> None:
     """Store `out` in `t`'s memory; a traced value takes its place instead."""
     if ACTIVE and state.trace is not None:
         state.trace.write_tensor(t, out)
+    elif ACTIVE and (hasattr(t._data, "overwrite") or hasattr(out, "overwrite")):
+        (t._data if hasattr(t._data, "overwrite") else out).overwrite(t._data, out)  # the examples of a `vmap`
     elif type(out) is ndarray or type(t._data) is ndarray and not hasattr(out, "op_rank"):
         t._data[...] = out
     else:

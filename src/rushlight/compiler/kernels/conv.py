@@ -143,9 +143,7 @@ def cut(c: Convolution) -> Cut:
     return Cut(images, image_groups, slices, splits, chunks, tilings, tuple(blocks), tuple(wide))
 
 
-def describe(
-    x: Access, weight: Access, bias: Access | None, g: Geometry, groups: int, transposed: bool
-) -> Convolution:
+def describe(x: Access, weight: Access, bias: Access | None, g: Geometry, groups: int, transposed: bool) -> Convolution:
     """The convolution that `conv_kernel` is asked for."""
     size, kernel, made, *steps = (g.input_size, g.kernel_size, g.output_size, g.stride, g.padding, g.dilation)
     if transposed:
@@ -181,7 +179,8 @@ def conv_kernel(
     bias : one number per channel of the result
     out : the result, row-major
     geometry : of the convolution (the transpose makes its input)
-    epilogue : what follows on the result's elements (its inputs pass `can_fuse`); its outputs are written instead of `out`
+    epilogue : what follows on the result's elements, its inputs such as `can_fuse` admits; its outputs are written
+        instead of `out`
     calls : the graph's calls that the convolution itself carries out
     """
     c = describe(x, weight, bias, geometry, groups, transposed)
@@ -197,9 +196,22 @@ def conv_kernel(
         reads=reads,
         writes=(out,) if epilogue is None else epilogue.outputs,
         calls=calls,
+        inplace=() if epilogue is None else _inplace((x, weight, bias), epilogue, reads),
         chunks=c.cut.chunks,
         workspace=workspace(c) * c.cut.chunks,
         flops=2 * c.products,
+    )
+
+
+def _inplace(own: tuple[Access | None, ...], e: Epilogue, reads: tuple[Value, ...]) -> tuple[tuple[int, int], ...]:
+    """An output may take the memory of an epilogue's operand that nothing else reads: both are at the same place."""
+    apart = {a.root for a in own if a is not None}
+    apart |= {a.root for a in e.inputs if not a.is_whole or math.prod(a.root.shape) != math.prod(e.outputs[0].shape)}
+    return tuple(
+        (w, r)
+        for w, value in enumerate(e.outputs)
+        for r, root in enumerate(reads)
+        if root not in apart and root.dtype == value.dtype
     )
 
 
@@ -283,7 +295,15 @@ class Writer:
             self.part(i, Source(x, c.x), w, bias, (first, count), code.mul(group, c.outputs), piece, split)
 
     def part(
-        self, i: int, x: Source, w: IR, bias: IR, images: tuple[Index, Index], channel: Index, piece: Index, split: Index
+        self,
+        i: int,
+        x: Source,
+        w: IR,
+        bias: IR,
+        images: tuple[Index, Index],
+        channel: Index,
+        piece: Index,
+        split: Index,
     ) -> None:
         """The tiles of one part that belong to a slice, for `images` (first, count) from an output channel on."""
         code, k = self.code, self.c.cut
@@ -392,5 +412,3 @@ def build(module: Any, name: str, c: Convolution, epilogue: Epilogue | None) -> 
     code = Code(builder, c.dtype, c.lanes)
     Writer(code, c, epilogue, *fn.args).write()
     builder.ret_void()
-
-

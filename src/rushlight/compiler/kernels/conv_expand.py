@@ -85,9 +85,7 @@ class Source:
         self.image, self.channel, self.rows, self.middle, self.last = strides
 
 
-def expand(
-    code: Code, tiling: Tiling, x: Source, space: IR, first_row: Index, rows: Index, images: Index
-) -> None:
+def expand(code: Code, tiling: Tiling, x: Source, space: IR, first_row: Index, rows: Index, images: Index) -> None:
     """Copy the input of output rows `first_row` to `first_row + rows - 1` of `images` images to `space`."""
     part = tiling.part
 
@@ -118,7 +116,9 @@ def _phase(
     axis = part.rows
 
     def row(q: Index) -> None:
-        at = code.add(code.mul(code.add(first_row, q), axis.step), axis.low * axis.step + residue * axis.reach + axis.base)
+        at = code.add(
+            code.mul(code.add(first_row, q), axis.step), axis.low * axis.step + residue * axis.reach + axis.base
+        )
         valid = within(code, at, axis)
         from_row = code.at(source, code.mul(at, x.rows))
         to_row = code.at(target, code.mul(q, tiling.row))
@@ -191,9 +191,7 @@ def taps_of_line(code: Code, tiling: Tiling, x: Source, line: IR, target: IR, va
         each(code, last.taps, tap)
 
 
-def _copy_vector(
-    code: Code, x: Source, last: Axis, line: IR, target: IR, k: Index, v: Index, valid: IR | bool
-) -> None:
+def _copy_vector(code: Code, x: Source, last: Axis, line: IR, target: IR, k: Index, v: Index, valid: IR | bool) -> None:
     start = code.add(code.mul(k, last.reach), last.base)
     first = code.add(code.mul(v, code.lanes * last.step), start)
     count = code.add(last.out, code.mul(v, -code.lanes))
@@ -204,7 +202,9 @@ def _copy_vector(
         return both(code, inside(code, code.add(first, i * code.lanes), 1, last.source), row)
 
     pointer = code.at(line, code.mul(first, x.last))
-    numbers = strided_load(code, pointer, x.last * last.step, both(code, mask, row), room if x.last == code.size else None)
+    numbers = strided_load(
+        code, pointer, x.last * last.step, both(code, mask, row), room if x.last == code.size else None
+    )
     code.store(numbers, code.at(target, code.mul(v, code.lanes * code.size)), code.mask(count))
 
 

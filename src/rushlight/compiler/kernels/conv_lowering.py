@@ -11,7 +11,7 @@ from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.conv import conv_kernel
+from rushlight.compiler.kernels.conv import can_fuse, conv_kernel
 from rushlight.compiler.kernels.conv_weight import weight_kernels
 from rushlight.compiler.kernels.epilogue import Epilogue
 
@@ -45,6 +45,8 @@ def convolution(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) 
         return None
     x, weight, bias = found
     assert x is not None and weight is not None
+    if epilogue is not None and not all(map(can_fuse, epilogue.inputs)):
+        return None
     p = call.params
     geometry = Geometry(x.shape[2:], weight.shape[2:], call.result.shape[2:], p["stride"], p["padding"], p["dilation"])
     return conv_kernel(x, weight, bias, call.result, geometry, p.get("groups", 1), epilogue=epilogue, calls=(call,))
@@ -57,6 +59,8 @@ def transposed(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -
         return None
     x, weight, bias = found
     assert x is not None and weight is not None
+    if epilogue is not None and not all(map(can_fuse, epilogue.inputs)):
+        return None
     p = call.params
     size = call.result.shape[2:]
     geometry = Geometry(size, weight.shape[2:], x.shape[2:], p["stride"], p["padding"], p["dilation"])

@@ -1,8 +1,8 @@
 """Sizes of a convolution as its kernels see them: which input positions meet which taps, and how the work is cut.
 
 Forward and data gradient are one computation. Output position `o` of tap `k` reads source position
-`o*step + k*reach + base` in every dim; for the data gradient of a convolution with stride the outputs fall into one part
-per residue, each of which meets taps of its own and has step 1. Derived here.
+`o*step + k*reach + base` in every dim; for the data gradient of a convolution with stride the outputs fall into one
+part per residue, each of which meets taps of its own and has step 1. Derived here.
 """
 
 from __future__ import annotations

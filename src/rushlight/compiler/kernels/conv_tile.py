@@ -58,7 +58,9 @@ def accumulate(
     def taps(acc: Sequence[IR], x_at: IR, w_at: IR) -> Sequence[IR]:
         if part.rows.taps * part.spread * rows * vectors <= UNROLLED_PRODUCTS:
             for d in range(part.rows.taps):
-                acc = inner(acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, _further(part, weights, d, 0, 0)))
+                acc = inner(
+                    acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, _further(part, weights, d, 0, 0))
+                )
             return acc
         every = weights.taps[0] * part.rows.tap_every
 
@@ -69,7 +71,9 @@ def accumulate(
         return code.loop(part.rows.taps, row_tap, acc)
 
     per_channel = max(1, part.taps * rows * vectors)
-    together = next(u for u in (4, 2, 1) if tiling.channels % u == 0 and (u == 1 or u * per_channel <= UNROLLED_PRODUCTS))
+    together = next(
+        u for u in (4, 2, 1) if tiling.channels % u == 0 and (u == 1 or u * per_channel <= UNROLLED_PRODUCTS)
+    )
 
     def channels(c: Index, *held: IR) -> Sequence[IR]:
         acc: Sequence[IR] = held
@@ -107,7 +111,7 @@ def multiply_tile(
     """Write the results of a tile's `positions` for a range of blocks of output channels.
 
     `start(first, rows)` gives a vector for each row of a block, what its accumulators hold at first; `finish(first,
-    rows)` gives what takes its results, with the position in the tile; `after(first, rows)` is written behind each block.
+    rows)` gives what takes its results, with the position in the tile; `after(first, rows)` comes behind each block.
     """
 
     def block(first: Index, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""The gradient of a convolution for its weight: dot products of the input, as each tap sees it, and the output's gradient.
+"""A convolution's gradient for its weight: dot products of the input, as each tap sees it, and the output's gradient.
 
 Both run along positions, so that neither is turned around; what a block accumulates is summed over its lanes once per
 tile. Each range of images adds to a sum of its own; a second kernel adds those up in their order.
@@ -219,7 +219,8 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
         images=x.shape[0], groups=groups, channels=channels, outputs=outputs, tiling=t, dtype=x.dtype.name,
         lanes=lanes, x=(*x.strides[:2], *three(x.strides[2:], 0)),
         g=(*g.strides[:2], *three(g.strides[2:], 0)), offsets=(x.offset, g.offset), block=block, cell=cell, cells=cells,
-        several=several, ranges=min(ranges, -(-image_groups // several) * t.tiles), pieces=min(groups * cells, -(-wanted // ranges)),
+        several=several, ranges=min(ranges, -(-image_groups // several) * t.tiles),
+        pieces=min(groups * cells, -(-wanted // ranges)),
     )  # fmt: skip
 
 
@@ -374,7 +375,9 @@ def _pack(code: Code, w: WeightGradient, g: IR, packed: IR, rows: Index, images:
             exists = code.mask(code.sub(part.last.out, first))
 
             def room(i: int) -> Mask:
-                return both(code, inside(code, code.add(code.mul(first, dims[2] // w.size), i * w.lanes), 1, span), there)
+                return both(
+                    code, inside(code, code.add(code.mul(first, dims[2] // w.size), i * w.lanes), 1, span), there
+                )
 
             pointer = code.at(source, code.mul(first, dims[2]))
             numbers = strided_load(code, pointer, dims[2], both(code, exists, there), room)
@@ -449,9 +452,7 @@ def _each_tap_block(code: Code, w: WeightGradient, body: Any) -> None:
     each(code, w.cell, channel)
 
 
-def _dot(
-    code: Code, w: WeightGradient, rows: Rows, x: IR, columns: Sequence[int], positions: Index
-) -> Sequence[IR]:
+def _dot(code: Code, w: WeightGradient, rows: Rows, x: IR, columns: Sequence[int], positions: Index) -> Sequence[IR]:
     """Products of a block over all positions, a vector of partial sums each, [output][tap]."""
 
     def step(there: IR, here: IR, held: Sequence[IR], mask: Mask = None) -> Sequence[IR]:
@@ -518,13 +519,13 @@ def _place_all(code: Code, w: WeightGradient, source: IR, target: IR, scratch: I
     def place(k: Index, first: Index) -> None:
         for start in range(0, block.outputs * block.taps, code.lanes):
             here = code.at(source, code.add(code.mul(k, w.slot), start * w.size))
-            total = code.load(here)
-            rest = code.loop(
-                w.ranges - 1,
-                lambda r, t: [code.b.fadd(t, code.load(code.at(here, code.mul(code.add(r, 1), w.range_bytes))))],
-                [total],
-            )
-            code.store(rest[0], code.at(scratch, start * w.size))
+
+            def further(r: Index, total: IR, first: IR = here) -> Sequence[IR]:
+                there = code.at(first, code.mul(code.add(r, 1), w.range_bytes))
+                return [code.b.fadd(total, code.load(there))]
+
+            total = code.loop(w.ranges - 1, further, [code.load(here)])[0]
+            code.store(total, code.at(scratch, start * w.size))
         to = code.at(target, code.mul(first, w.size))
         for i in range(block.outputs):
             for j in range(0, block.taps, code.lanes):

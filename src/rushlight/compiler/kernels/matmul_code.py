@@ -265,7 +265,9 @@ class Writer:
         fn, code = self.function("finish", [pointer, pointer, *[i64] * 5])
         slots, tile, *where = fn.args
         if not self.flips:
-            self._finish_rows(code, slots, (tile, self.pitch), where, self.x.n % code.lanes or self.columns % code.lanes)
+            self._finish_rows(
+                code, slots, (tile, self.pitch), where, self.x.n % code.lanes or self.columns % code.lanes
+            )
         elif self.user_finish is None:
             self._store_turned(code, slots, tile, where)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 Ints = tuple[int, ...]
@@ -16,10 +17,11 @@ HANDING, CALL = 1000, 25
 # Cycles an element for packing by copying, by transposing, element by element; and for turning a result.
 PACKING = {"": 0.0, "copy": 0.1, "turn": 0.3, "gather": 1.5}
 TURNING = 1.5
-# An L1 cache holds this many lines that lie a multiple of PAGE bytes apart; a left operand larger than NEAR bytes comes
-# from further away, FAR bytes a cycle.
+# An L1 cache holds this many lines that lie a multiple of PAGE bytes apart.
 WAYS, PAGE = 8, 4096
-NEAR, FAR = 512 * 1024, 3.0
+# Sizes of an operand from which on it comes from further away, and bytes a cycle that then arrive.
+NEAR, FAR = 512 * 1024, 16 * 1024 * 1024
+RATES = 16.0, 4.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Plan:
         return tuple(-(-size // step) for size, step in zip(sizes, self.chunk, strict=True))  # type: ignore[return-value]
 
 
+@lru_cache(1024)
 def choose(x: Product, machine: Machine) -> Plan:
     """The cheapest plan by estimated cycles."""
     plans = [_rows(x, machine, "rows"), _rows(x.turned, machine, "turned")]
@@ -137,7 +140,8 @@ def _rows(x: Product, machine: Machine, form: str) -> Plan:
         # rows of the right operand lie far apart
         pack_b = "copy"
     pack_a = "" if x.a.dtype == x.dtype else _packing(x.a.row, x.a.column, x.m, x.k, x.a.dtype, x.dtype) or "copy"
-    rate = FAR if x.m * x.k * size > NEAR else 16.0
+    left = x.m * x.k * size
+    rate = RATES[(left > NEAR) + (left > FAR)]
     options = []
     for rows, vectors in _blocks(x, machine, bool(pack_a)):
         sets = _sets(rows * vectors, vectors, x.k, machine)

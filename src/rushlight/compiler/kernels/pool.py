@@ -1,7 +1,7 @@
 """Pooling as kernels: the maximum of each window with its code, and sums of windows times a scale.
 
-A vector is neighbouring windows of one line; the places of a window are gone through in row-major order, so that ties go
-to the first place and the last NaN wins, as in `backends.numpy_pool`.
+A vector is neighbouring windows of one line; the places of a window are gone through in row-major order, so that ties
+go to the first place and the last NaN wins, as in `backends.numpy_pool`.
 """
 
 from __future__ import annotations
@@ -152,9 +152,7 @@ def build(module: Any, name: str, p: Pooling) -> None:
 
         def line(d: Index, h: Index) -> None:
             place = code.add(code.mul(code.add(code.mul(n, rows.out), d), middle.out), h)
-            targets = [
-                code.at(o, code.mul(place, last.out * size)) for o, size in zip(outs, sizes, strict=True)
-            ]
+            targets = [code.at(o, code.mul(place, last.out * size)) for o, size in zip(outs, sizes, strict=True)]
             lines_vectors(code, last.out, lambda v: _windows(code, p, source, d, h, v, targets))
 
         each(code, rows.out, lambda d: each(code, middle.out, lambda h: line(d, h)))
@@ -198,7 +196,9 @@ class Line:
         mask = both(code, both(code, self._columns(first), exists), row)
         step = strides[2] * last.step
         if last.step == 2 and strides[2] == code.size and isinstance(kw, int):
-            return self._pairs(line, (str(kd), str(kh)), first, kw * last.reach, row), mask
+            return self._pairs(
+                line, tuple(k if isinstance(k, int) else id(k) for k in (kd, kh)), first, kw * last.reach, row
+            ), mask
         pointer = code.at(line, code.mul(first, strides[2]))
         return (code.load(pointer, mask) if step == code.size else gather(code, pointer, step, mask)), mask
 
@@ -216,10 +216,8 @@ class Line:
         key = (*row, offset - odd)
         if key not in self.loaded:
             size = self.p.axes[2].source
-            self.loaded[key] = tuple(  # type: ignore[assignment]
-                code.load(
-                    code.at(line, code.mul(at, code.size)), both(code, inside(code, at, 1, size), valid)
-                )
+            self.loaded[key] = tuple(
+                code.load(code.at(line, code.mul(at, code.size)), both(code, inside(code, at, 1, size), valid))
                 for at in (start, code.add(start, code.lanes))
             )
         return code.pick(*self.loaded[key], range(odd, 2 * code.lanes, 2))
@@ -231,7 +229,9 @@ def _inside(code: Code, at: Index, axis: Axis) -> IR | bool:
     return True if axis.base >= 0 and end < axis.source else within(code, at, axis)
 
 
-def over_places(code: Code, axes: Sequence[Axis], body: Callable[..., Sequence[IR]], held: Sequence[IR]) -> Sequence[IR]:
+def over_places(
+    code: Code, axes: Sequence[Axis], body: Callable[..., Sequence[IR]], held: Sequence[IR]
+) -> Sequence[IR]:
     """held = body(kd, kh, kw, *held) for each place of a window."""
     a, b, c = (axis.taps for axis in axes)
     if a * b * c <= UNROLLED_PLACES:
@@ -299,9 +299,7 @@ def scale_of(code: Code, a: Average, axes: Axes, d: Index, h: Index, first: Inde
     p, q, r = three(a.padding, 0)
     counts = code.mul(_count(code, a, rows, p, d), _count(code, a, middle, q, h))
     word = ir.VectorType(code.i64, code.lanes)
-    lane = code.b.add(
-        ir.Constant(word, list(range(code.lanes))), code.spread(code.value(first))
-    )
+    lane = code.b.add(ir.Constant(word, list(range(code.lanes))), code.spread(code.value(first)))
     across = _count_lanes(code, a, last, r, lane, word)
     product = code.b.mul(across, code.spread(code.value(counts)))
     one = ir.Constant(code.vector, [ir.Constant(code.scalar, 1.0)] * code.lanes)

@@ -106,22 +106,23 @@ class _Writer:
         g = s.g.at(code, self.g, n)
         codes = None if s.codes is None else s.codes.at(code, self.codes, n)
         for rows, middle in itertools.product(*s.phases[:2]):
+            self.lines(g, codes, rows, middle, code.mul(n, s.sizes[0]))
 
-            def line(d: Index, h: Index, rows: Axis = rows, middle: Axis = middle) -> None:
-                row = code.add(code.mul(d, rows.out_every), rows.out_first)
-                at = code.add(code.mul(h, middle.out_every), middle.out_first)
-                place = code.add(code.mul(code.add(code.mul(n, s.sizes[0]), row), s.sizes[1]), at)
-                target = code.at(self.out, code.mul(place, s.sizes[2] * code.size))
-                count = max(a.out for a in s.phases[2])
-                lines_vectors(
-                    code, count, lambda v: self.vectors(g, codes, (rows, middle), (d, h), v, target)
-                )
+    def lines(self, g: IR, codes: IR, rows: Axis, middle: Axis, first_row: Index) -> None:
+        """The lines of one combination of residues, of a plane whose rows start at `first_row`."""
+        code, s = self.code, self.s
 
-            each(code, rows.out, lambda d, one=line, m=middle: each(code, m.out, lambda h: one(d, h)))
+        def line(d: Index, h: Index) -> None:
+            row = code.add(code.mul(d, rows.out_every), rows.out_first)
+            at = code.add(code.mul(h, middle.out_every), middle.out_first)
+            place = code.add(code.mul(code.add(first_row, row), s.sizes[1]), at)
+            target = code.at(self.out, code.mul(place, s.sizes[2] * code.size))
+            count = max(a.out for a in s.phases[2])
+            lines_vectors(code, count, lambda v: self.vectors(g, codes, (rows, middle), (d, h), v, target))
 
-    def vectors(
-        self, g: IR, codes: IR, axes: tuple[Axis, Axis], at: tuple[Index, Index], v: Index, target: IR
-    ) -> None:
+        each(code, rows.out, lambda d: each(code, middle.out, lambda h: line(d, h)))
+
+    def vectors(self, g: IR, codes: IR, axes: tuple[Axis, Axis], at: tuple[Index, Index], v: Index, target: IR) -> None:
         """As many vectors of a line as the last dim has phases."""
         code, s = self.code, self.s
         phases = [self.phase(g, codes, (*axes, last), at, v) for last in s.phases[2]]
@@ -134,7 +135,7 @@ class _Writer:
 
     def phase(self, g: IR, codes: IR, axes: Axes, at: tuple[Index, Index], v: Index) -> IR:
         """What one vector of positions of a phase collects."""
-        code, s = self.code, self.s
+        code = self.code
         if not all(axis.taps for axis in axes):
             return code.zero
         return over_places(

@@ -14,7 +14,11 @@ from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.conv_lowering import accesses
 from rushlight.compiler.kernels.pool import average_of, pool_kernel
 from rushlight.compiler.kernels.pool_grad import spread_kernel
+from rushlight.compiler.kernels.pool_wide import fill_kernel, whole_kernel
 from rushlight.ops.pool import average_scale, even_windows, pool_windows
+
+# Windows that many places across are filled one by one; narrower ones are shuffled together.
+WIDE = 4
 
 Resolve = Callable[[Value], Access | None]
 
@@ -50,6 +54,10 @@ def _averaged(x: Access | None, call: Call, windows: Windows, count_padding: boo
     if x is None:
         return None
     average = average_of(windows, count_padding, average_scale(windows, count_padding, divisor, np.dtype(np.float64)))
+    if average.scale is not None:
+        made = whole_kernel(x, call.result, windows, average.scale, (call,))
+        if made is not None:
+            return made
     return pool_kernel(x, call.results, windows, average, (call,))
 
 
@@ -80,6 +88,10 @@ def _spread(g: Access | None, call: Call, windows: Windows, count_padding: bool,
     if g is None:
         return None
     average = average_of(windows, count_padding, average_scale(windows, count_padding, divisor, np.dtype(np.float64)))
+    if average.scale is not None and windows.kernel[-1] >= WIDE:
+        made = fill_kernel(g, call.result, windows, average.scale, (call,))
+        if made is not None:
+            return made
     return spread_kernel(g, None, call.result, windows, average, (call,))
 
 

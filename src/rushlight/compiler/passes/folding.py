@@ -93,26 +93,21 @@ def detached_zeros(call: Call, rewriter: Rewriter) -> Any:
 
 def loosened(call: Call, rewriter: Rewriter) -> Any:
     """Operands that are one number become that number, expanded ones what they expand: broadcasting does the rest."""
-    result = call.results[0]
     operands = tuple(_loose(call, i, a, rewriter) for i, a in enumerate(call.operands))
     if operands == call.operands:
         return None
-    kinds = [a.dtype for i, a in enumerate(operands) if isinstance(a, Value) and i not in call.op.masks]
-    shapes = [a.shape for a in operands if isinstance(a, Value)]
-    if not kinds or not shapes or broadcast_shapes(*shapes) != result.shape:
-        return _only_numbers(call, operands, rewriter)
-    return rewriter.make(call.op.name, *operands, **call.params)
-
-
-def _only_numbers(call: Call, operands: tuple[Any, ...], rewriter: Rewriter) -> Any:
-    """`loosened` for calls whose shape an expansion decides: numbers are put in, expansions stay."""
+    # where an expansion decides the shape of the result, expansions stay and only numbers are put in
     mixed = tuple(b if not isinstance(b, Value) else a for a, b in zip(call.operands, operands, strict=True))
-    kept = [a for i, a in enumerate(mixed) if isinstance(a, Value) and i not in call.op.masks]
-    if mixed == call.operands or not kept:
-        return None
-    if broadcast_shapes(*(a.shape for a in mixed if isinstance(a, Value))) != call.results[0].shape:
-        return None
-    return rewriter.make(call.op.name, *mixed, **call.params)
+    found = next((o for o in (operands, mixed) if o != call.operands and _same_spec(call, o)), None)
+    return None if found is None else rewriter.make(call.op.name, *found, **call.params)
+
+
+def _same_spec(call: Call, operands: tuple[Any, ...]) -> bool:
+    """Whether the call has the same shape and computes in the same dtype with other operands."""
+    kinds = {a.dtype for i, a in enumerate(operands) if isinstance(a, Value) and i not in call.op.masks}
+    before = {a.dtype for i, a in enumerate(call.operands) if isinstance(a, Value) and i not in call.op.masks}
+    shapes = [a.shape for a in operands if isinstance(a, Value)]
+    return bool(shapes) and kinds == before and broadcast_shapes(*shapes) == call.results[0].shape
 
 
 def _loose(call: Call, i: int, a: Any, rewriter: Rewriter) -> Any:

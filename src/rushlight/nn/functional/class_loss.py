@@ -263,10 +263,21 @@ def _smoothed(input: Any, target: Any, weight: Any, ignore_index: int, reduction
 
 def _label_weights(labels: Any, weight: Any, ignored: Any, ignore_index: int) -> Any:
     """Sum of the weights of the labels that count."""
+    if type(labels._data) is not np.ndarray:
+        return _traced_label_weights(labels, weight, ignored, ignore_index)
     counted = labels._data != ignore_index
     if weight is None:
         return int(np.count_nonzero(counted))
     return wrap(np.asarray(weight._data[labels._data[counted]].sum(dtype=weight._data.dtype)))
+
+
+def _traced_label_weights(labels: Any, weight: Any, ignored: Any, ignore_index: int) -> Any:
+    """The same where labels are values of a traced program."""
+    counted = A.ne(labels, ignore_index)
+    if weight is None:
+        return R.sum(counted)
+    picked = weight[reshape(A.where(counted, labels, 0), -1)]
+    return R.sum(A.masked_fill(picked, reshape(A.logical_not(counted), -1), 0.0))
 
 
 def linear_cross_entropy(

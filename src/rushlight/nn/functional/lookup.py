@@ -243,6 +243,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     index = tensor._data
     if index.dtype != np.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if type(index) is not np.ndarray and num_classes > 0:
+        return record(ops.one_hot, (tensor,), {"classes": num_classes})
     if not index.size:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")

@@ -1,0 +1,83 @@
+"""Which ops called eagerly may run as compiled kernels, and from which size on that pays.
+
+The compiler is loaded by the first such call. Without llvmlite, with RUSHLIGHT_JIT=0, for smaller operands and for
+what the compiler has no kernels for, bodies run on NumPy. The choice depends on op, shapes and dtypes alone, so that a
+program gives the same bits in every run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight import config
+
+ndarray = np.ndarray
+MISSING = object()
+"""What `run` gives where there is no kernel."""
+
+_SOME = 1 << 13
+_MANY = 1 << 15
+# Least number of elements of the largest operand. Measured with benchmarks/eager.py.
+FLOORS: dict[str, int] = {
+    **dict.fromkeys(("convolution", "convolution_transposed", "convolution_weight_grad"), _SOME),
+    **dict.fromkeys(("max_pool1d_with_codes", "max_pool2d_with_codes", "max_pool_grad", "max_pool_pick"), _SOME),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool_grad", "adaptive_avg_pool2d", "adaptive_avg_grad"), _SOME),
+    **dict.fromkeys(("softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp"), _SOME),
+    **dict.fromkeys(("layer_norm", "layer_norm_grad", "batch_norm", "batch_norm_grad", "rms_norm"), _SOME),
+    **dict.fromkeys(("group_norm", "group_norm_grad", "batch_norm_frozen", "batch_norm_frozen_grad"), _SOME),
+    **dict.fromkeys(("gelu", "silu", "mish", "softplus", "elu", "selu", "celu", "log_sigmoid", "sigmoid"), _SOME),
+    **dict.fromkeys(("erf", "erfc", "hardswish", "hardsigmoid", "leaky_relu", "softshrink"), _SOME),
+    **dict.fromkeys(("attention", "attention_grad"), _SOME),
+    **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
+}
+
+
+class _Provider:
+    """How the compiler's part for eager mode is had; the package registers it."""
+
+    load: Callable[[], Callable[..., Any]] | None = None
+    run: Callable[..., Any] | None = None
+
+
+def set_provider(load: Callable[[], Callable[..., Any]]) -> None:
+    """Register `load()`, which gives `run(key, function, arguments)`."""
+    _Provider.load = load
+    _Provider.run = None
+
+
+def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """`function(*arguments)` by a kernel, or MISSING. `key` says what the function is, with all that it closes over."""
+    provided = _Provider.run
+    if provided is None:
+        if _Provider.load is None or not config.get("JIT"):
+            return MISSING
+        provided = _Provider.run = _Provider.load()
+    return provided(key, function, arguments)
+
+
+def is_large(arguments: Any, floor: int) -> bool:
+    """Whether any array among `arguments` has at least `floor` elements."""
+    for a in arguments:
+        if type(a) is ndarray and a.size >= floor:
+            return True
+    return False
+
+
+def formula(name: str, position: int, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A gradient formula of an op that large arrays go through as one kernel."""
+    floor = FLOORS[name]
+
+    @functools.wraps(fn)
+    def gradient(*arguments: Any) -> Any:
+        g = arguments[0]
+        if type(g) is ndarray and g.size >= floor:
+            out = run((name, position), fn, arguments)
+            if out is not MISSING:
+                return out
+        return fn(*arguments)
+
+    return gradient
