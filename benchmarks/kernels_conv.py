@@ -106,7 +106,9 @@ def program(name: str, shapes: list[Any], params: dict[str, Any]) -> Callable[[]
 
     graph = Graph()
     inputs = [graph.input(Spec(s, np.dtype(d))) for s, d in shapes]
-    made = graph.call(OPS[name], (*inputs, None) if name in ("convolution", "convolution_transposed") else tuple(inputs), params)
+    made = graph.call(
+        OPS[name], (*inputs, None) if name in ("convolution", "convolution_transposed") else tuple(inputs), params
+    )
     graph.outputs = list(made) if isinstance(made, tuple) else [made]
     built = programs.build(graph, schedule(graph))
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ ORDER = """
 """.split()
 # The compiler's stages, likewise; `loops_nest.py` belongs to `loops`, `passes/cse.py` to `passes`.
 STAGES = """
-    binding graph kernel interpret show target vmath lanes access verify text passes loops kernels schedule cache runtime
+    binding graph kernel interpret show target vmath lanes access verify text passes loops kernels fuse schedule cache runtime draws
     plan program trace eager guards explain draw api
 """.split()
 # The package's own __init__ is the public namespace: it imports all, and only the programs that run on it import it.

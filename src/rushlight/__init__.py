@@ -444,6 +444,7 @@ from rushlight.functions.shape import (
 from rushlight.functions.softmax import log_softmax, logsumexp, softmax
 from rushlight.functions.special import i0, igamma, igammac, logit, mvlgamma, polygamma, sinc
 from rushlight.functions.spectrogram import istft, stft
+from rushlight.generator.native import set_provider as set_draws_provider
 from rushlight.modes import (
     enable_grad,
     inference_mode,
@@ -514,8 +515,8 @@ globals().update(checked_functions(globals()))
 # Packages imported on first use.
 _PACKAGES = frozenset(
     """
-    accelerator amp backends cpu datasets debug distributions fft func hub jit linalg mps multiprocessing nn optim
-    profiler serialization sparse special testing utils xpu
+    accelerator amp backends cpu datasets debug distributed distributions fft func hub jit linalg mps multiprocessing nn
+    optim profiler serialization sparse special testing utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.
@@ -593,7 +594,12 @@ def _native_ops() -> Any:
     return importlib.import_module("rushlight.compiler.eager").run
 
 
+def _native_draws() -> Any:
+    return importlib.import_module("rushlight.compiler.draws").load()
+
+
 set_provider(_native_ops)
+set_draws_provider(_native_draws)
 
 
 def __dir__() -> list[str]:

@@ -138,3 +138,9 @@ def config(**settings: Any) -> Iterator[None]:
         yield
     finally:
         _values.update(before)
+
+
+def launcher() -> dict[str, str]:
+    """What a launcher of several processes (`torchrun`) tells each of them; these names are not ours."""
+    names = "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID".split()
+    return {name: os.environ[name] for name in names if name in os.environ}

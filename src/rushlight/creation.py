@@ -15,6 +15,7 @@ from rushlight.functions.convert import TYPE_NAMES, as_dtype
 from rushlight.functions.fast import store
 from rushlight.functions.new import finished
 from rushlight.functions.shape import contiguous, ints
+from rushlight.modes import ACTIVE, state
 from rushlight.ops.linear import storage_array
 from rushlight.tape import Variable, wrap
 from rushlight.tensor import Tensor
@@ -169,6 +170,8 @@ def tensor(
 
 def _check_memory(array: Any) -> None:
     """Raise PyTorch's errors for arrays whose elements or order no tensor can have."""
+    if ACTIVE and state.trace is not None:
+        state.trace.refuse("makes a tensor from a NumPy array")
     if not array.dtype.isnative:
         raise ValueError(
             "given numpy array has byte order different from the native byte order. Conversion between byte orders is "

@@ -85,7 +85,8 @@ def run_steps(graph: Graph, steps: Any, inputs: Any, *, inplace: bool = False) -
 
     for step in steps:
         if isinstance(step, HostCall):
-            known.update(zip(step.call.results, (np.array(r, order="C") for r in run_call(step.call, look)), strict=True))
+            results = [np.array(r, order="C") for r in run_call(step.call, look)]
+            known.update(zip(step.call.results, results, strict=True))
         else:
             for value in step.reads:
                 known[value] = look(value)

@@ -156,7 +156,7 @@ OPTIMIZERS = (
 LOSSES = (
     "nn.functional.cross_entropy(net(x), y)", "nn.functional.cross_entropy(net(x), y, label_smoothing=0.1)",
     "nn.functional.mse_loss(net(x)[:, 0], x[:, 0])", "nn.functional.smooth_l1_loss(net(x), x[:, :3])",
-    "nn.functional.nll_loss(net(x).log_softmax(1), y)", "nn.functional.multi_margin_loss(net(x), y)",
+    "nn.functional.nll_loss(net(x).log_softmax(1), y)",
     "nn.functional.binary_cross_entropy_with_logits(net(x)[:, 0], (y > 0).float())",
 )  # fmt: skip
 EXTRAS = (

@@ -14,7 +14,7 @@ from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import whole
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Value
-from rushlight.compiler.kernels import conv, conv_shape, conv_weight
+from rushlight.compiler.kernels import conv_plan, conv_shape, conv_weight
 from rushlight.compiler.kernels.conv import conv_kernel
 from rushlight.compiler.kernels.conv_weight import weight_kernels
 from rushlight.ops.conv import convolved_size
@@ -95,9 +95,9 @@ def prepared(case: Case) -> tuple[list[Any], dict[Value, Any], Value, Any]:
         vb = value_of(b)
         known[vb] = b
         access = whole(vb)
-    kernel = conv_kernel(whole(vs), whole(vw), access, out, geometry, groups, transposed=transposed)
+    kernels = conv_kernel(whole(vs), whole(vw), access, out, geometry, groups, transposed=transposed)
     wide_bias = None if b is None else b.astype("f8")
-    return [kernel], known, out, reference(wide[2 if transposed else 0], wide[1], wide_bias, geometry, groups)
+    return kernels, known, out, reference(wide[2 if transposed else 0], wide[1], wide_bias, geometry, groups)
 
 
 def compare(case: Case) -> None:
@@ -119,13 +119,17 @@ def test_against_the_ops(case: Case) -> None:
 
 
 @SLOW
-@given(cases(), st.sampled_from((1 << 9, 1 << 12, 1 << 14)), st.sampled_from((16, 500, 20_000)))
-def test_cut_into_many_pieces(case: Case, tile: int, products: int) -> None:
-    """Tiles, slices, ranges and cells that only large convolutions have otherwise."""
+@given(cases(), st.sampled_from((1 << 9, 1 << 12, 1 << 14)), st.sampled_from((16, 500, 20_000)), st.booleans())
+def test_cut_into_many_pieces(case: Case, tile: int, products: int, heavy: bool) -> None:
+    """Tiles, passes, slices, ranges and cells that only large convolutions have otherwise; packed weights."""
+    names = {
+        "TILE_BYTES": tile, "CHUNK_PRODUCTS": products, "SUMS_BYTES": 4 * tile, "STEPS": 4, "PASS_TAPS": 4,
+        "TILE_POSITIONS": 20, "MOST_POSITIONS": 50, "LONG_LINE": 9, "SPLIT_OUTPUTS": 3,
+        "PACK_BYTES": 0 if heavy else 1 << 30, "HEAVY_BYTES": 0 if heavy else 1 << 30,
+    }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        for module in (conv, conv_shape, conv_weight):
-            patch.setattr(module, "TILE_BYTES", tile, raising=False)
-            patch.setattr(module, "CHUNK_PRODUCTS", products, raising=False)
-            patch.setattr(module, "SUMS_BYTES", 4 * tile, raising=False)
-            patch.setattr(module, "STEPS", 4, raising=False)
+        for module in (conv_plan, conv_shape, conv_weight):
+            for name, value in names.items():
+                if hasattr(module, name):
+                    patch.setattr(module, name, value)
         compare(case)

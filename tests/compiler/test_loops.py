@@ -94,7 +94,8 @@ def test_functions_of_one_array_at_odd_sizes():
 
 
 @pytest.mark.parametrize(
-    "shape, strides", [((5, 7), (1, 5)), ((6, 20), (60, 1)), ((6, 20), (60, 3)), ((3, 4, 18), (18, 54, 1)), ((40,), (2,))]
+    "shape, strides",
+    [((5, 7), (1, 5)), ((6, 20), (60, 1)), ((6, 20), (60, 3)), ((3, 4, 18), (18, 54, 1)), ((40,), (2,))],
 )
 def test_operands_of_any_strides(shape, strides):
     rng, g = np.random.default_rng(2), Graph()
@@ -106,7 +107,7 @@ def test_operands_of_any_strides(shape, strides):
 def test_views_are_read_in_place_and_copied_where_they_must_be():
     rng, g = np.random.default_rng(3), Graph()
     x, a = given(g, rng, (4, 6, 10))
-    turned = g.call(OPS["transpose"], (x, 0, 2) if False else (x,), {"dim0": 0, "dim1": 2})
+    turned = g.call(OPS["transpose"], (x,), {"dim0": 0, "dim1": 2})
     part = g.call(OPS["getitem_slice"], (turned,), {"index": (slice(1, 9, 2), slice(None), slice(1, None))})
     flat = g.call(OPS["unsafe_view"], (turned,), {"shape": (60, 4)})
     wide = g.call(OPS["expand"], (g.call(OPS["unsqueeze"], (part,), {"dim": 0}),), {"shape": (3, *part.shape)})
@@ -213,7 +214,9 @@ def test_a_label_out_of_range_makes_the_loss_nan():
     assert np.isnan(loss)
 
 
-@pytest.mark.parametrize("rows, columns, shape", [(65, 128, (4, 6)), (7, 5, (9,)), (10, 300, (3, 2)), (5, 1, (40,)), (3, 16, ())])
+@pytest.mark.parametrize(
+    "rows, columns, shape", [(65, 128, (4, 6)), (7, 5, (9,)), (10, 300, (3, 2)), (5, 1, (40,)), (3, 16, ())]
+)
 def test_embedding_and_its_gradient(rows, columns, shape):
     rng, g = np.random.default_rng(10), Graph()
     (w, a), (y, b) = given(g, rng, (rows, columns)), given(g, rng, (*shape, columns))
@@ -265,3 +268,20 @@ def test_sums_over_very_many_are_added_up_in_two_steps():
             g.outputs = [g.call(OPS[op], (g.call(OPS["mul"], (x, x), {}),), {"dim": dims, "keepdim": False})]
             steps = check(g, [a], tol=1e-4)
             assert len(steps) == 2 and isinstance(steps[0], Kernel) and steps[0].chunks > 4
+
+
+@pytest.mark.parametrize("op", ["cat", "stack"])
+def test_arrays_side_by_side(op):
+    rng = np.random.default_rng(14)
+    for shape, dim, dtype in [
+        ((4, 5), 0, F32), ((4, 5), 1, F32), ((3, 70, 6), 1, F64), ((300, 65), -1, I64), ((7,), 0, BOOL), ((5, 33), 1, BF16)
+    ]:  # fmt: skip
+        g = Graph()
+        count = 3 if len(shape) > 1 else 40
+        inputs = [given(g, rng, shape, dtype) for _ in range(count)]
+        dims = len(shape) + (op == "stack")
+        operands = [v for v, _ in inputs]
+        if len(shape) == 2 and op == "cat" and dim % 2:  # a part of a larger array, in rows
+            operands[0] = g.call(OPS["getitem_slice"], (operands[0],), {"index": (slice(None), slice(1, 4))})
+        g.outputs = [g.call(OPS[op], (tuple(operands),), {"dim": dim % dims})]
+        check(g, [a for _, a in inputs], tol=tolerance(dtype))

@@ -5,7 +5,7 @@ import pytest
 
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.interpret import interpret
-from rushlight.compiler.plan import Arena
+from rushlight.compiler.plan import Block, pack
 from rushlight.compiler.program import Program, build, host_steps
 from rushlight.ops.kinds import OPS, Opaque
 from rushlight.spec import Spec
@@ -158,15 +158,23 @@ def test_a_missing_step_is_an_error() -> None:
         build(graph, [])
 
 
-def test_the_arena_reuses_and_joins_gaps() -> None:
-    arena = Arena()
-    a, b, c = arena.take(100), arena.take(64), arena.take(1)
-    assert (a, b, c, arena.top) == (0, 128, 192, 256)
-    arena.give(a)
-    arena.give(b)
-    assert arena.take(160) == 0
-    assert arena.take(1) == 256
-    arena.give(256)
-    arena.give(c)
-    assert arena.take(500) == 192
-    assert arena.top == 704
+def test_blocks_in_use_together_do_not_overlap() -> None:
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 5, 60):
+        firsts, lengths, sizes = (rng.integers(n, size=count) for n in (40, 12, 5000))
+        blocks = [Block(int(s), int(f), int(f + n)) for f, n, s in zip(firsts, lengths, sizes, strict=True)]
+        top = pack(blocks)
+        for a in blocks:
+            assert a.offset % 64 == 0
+            assert a.offset + a.size <= top
+            for b in blocks:
+                apart = a.last < b.first or b.last < a.first
+                assert a is b or apart or a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
+        used = [sum(-(-b.size // 64) * 64 for b in blocks if b.first <= at <= b.last) for at in range(52)]
+        assert top <= 1.2 * max(used)
+
+
+def test_a_gap_is_used_again() -> None:
+    blocks = [Block(1000, 0, 1), Block(500, 0, 3), Block(900, 2, 3), Block(60, 2, 2)]
+    assert pack(blocks) == 1024 + 512
+    assert [b.offset for b in blocks] == [0, 1024, 0, 960]

@@ -86,11 +86,12 @@ def descent(size: int = 200, host: bool = False) -> tuple[Graph, list[np.ndarray
 def check(graph: Graph, inputs: list[np.ndarray], program: Any) -> None:
     for _ in range(3):
         outputs, updated = interpret(graph, [x.copy() for x in inputs])
-        got = program(*inputs)
-        for a, b in zip(got, outputs, strict=True):
-            np.testing.assert_array_equal(a, b)
+        after = [x.copy() for x in inputs]
         for (target, _), value in zip(graph.updates, updated, strict=True):
-            np.testing.assert_array_equal(inputs[graph.inputs.index(target)], value)
+            after[graph.inputs.index(target)] = value
+        got = program(*inputs)
+        for a, b in zip((*got, *inputs), (*outputs, *after), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("size", [1, 64, 65, 200, 5000])
@@ -185,13 +186,56 @@ def _seconds(function: Any) -> float:
     return time.perf_counter() - start
 
 
+def random_graph(rng: np.random.Generator) -> Graph:
+    """Sums, products, views, outputs and updates at random, over inputs of 12 elements."""
+    shapes = [(12,), (3, 4), (4, 3)]
+    graph = Graph()
+    values = [graph.input(Spec(shapes[rng.integers(3)], F32)) for _ in range(rng.integers(1, 5))]
+    for _ in range(rng.integers(0, 14)):
+        x = values[rng.integers(len(values))]
+        kind = rng.integers(6)
+        if kind == 0:
+            made = graph.call(OPS["unsafe_view"], (x,), {"shape": shapes[rng.integers(3)]})
+        elif kind == 1:
+            made = graph.call(OPS["permute"], (x,), {"dims": tuple(reversed(range(x.spec.ndim)))})
+        elif kind == 2:
+            made = graph.call(OPS["neg"], (x,), {})
+        else:
+            alike = [v for v in values if v.shape == x.shape]
+            y = alike[rng.integers(len(alike))]
+            made = graph.call(OPS[("add", "mul")[kind % 2]], (x, y), {})
+        values.append(made)
+    graph.outputs = [values[k] for k in rng.integers(len(values), size=rng.integers(0, 4))]
+    for x in graph.inputs:
+        alike = [v for v in values if v.shape == x.shape]
+        if rng.random() < 0.6:
+            graph.updates.append((x, alike[rng.integers(len(alike))]))
+    return graph
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_equal_the_interpreter(seed: int) -> None:
+    for k in range(40):
+        rng = np.random.default_rng((seed, k))
+        graph = random_graph(rng)
+        inputs = [rng.standard_normal(x.shape).astype(F32) for x in graph.inputs]
+        steps = [
+            add_kernel(step.call, inplace=bool(rng.integers(2)))
+            if isinstance(step, HostCall) and step.call.op.name in ("add", "mul") and rng.random() < 0.7
+            else step
+            for step in host_steps(graph)
+        ]
+        check(graph, inputs, build(graph, steps))
+
+
 GUARDED = """
 import sys
 from tests.compiler.test_program import *
-graph, inputs = descent(100)
 beyond, side = int(sys.argv[1]), sys.argv[2]
-program = build(graph, steps_of(graph, beyond=beyond), guard=side)
-check(graph, inputs, program)
+for host in (False, True):
+    graph, inputs = descent(100, host)
+    program = build(graph, steps_of(graph, beyond=beyond), guard=side)
+    check(graph, inputs, program)
 print("fine")
 """
 

@@ -181,7 +181,8 @@ EXITS = {
 def test_the_interpreter_exits(how: str) -> None:
     if how == "forked" and not hasattr(os, "fork"):
         pytest.skip("no fork")
-    program = f"import os, threading, time\nfrom tests.compiler.test_runtime import Counter\ncounter = Counter(100, 8)\n{EXITS[how]}"
+    start = "import os, threading, time\nfrom tests.compiler.test_runtime import Counter\ncounter = Counter(100, 8)\n"
+    program = start + EXITS[how]
     environment = {**os.environ, "RUSHLIGHT_THREADS": "3"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], env=environment, timeout=30, capture_output=True

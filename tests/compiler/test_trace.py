@@ -344,7 +344,8 @@ def test_indices_that_are_values():
 
         def step(i, j):
             w.grad = None
-            loss = w[i].square().sum() + w[torch.arange(3), j].sum() + w[:, j].exp().mean() + w[i[0]].sum() + w[1, j].sum()
+            loss = w[i].square().sum() + w[torch.arange(3), j].sum() + w[:, j].exp().mean()
+            loss = loss + w[i[0]].sum() + w[1, j].sum()
             loss.backward()
             kept[i] = w.detach()[i] * 2
             kept[:, 1:][j, j % 2] += 1

@@ -332,7 +332,8 @@ def test_losses_with_labels_weights_and_smoothing():
             opt.zero_grad()
             out = net(x)
             loss = F.cross_entropy(out, y, weight=weight, label_smoothing=0.1)
-            loss = loss + F.binary_cross_entropy_with_logits(out, F.one_hot(y, 3).float()) + F.smooth_l1_loss(out, out * 0)
+            loss = loss + F.binary_cross_entropy_with_logits(out, F.one_hot(y, 3).float())
+            loss = loss + F.smooth_l1_loss(out, out * 0)
             loss.backward()
             opt.step()
             return loss, (out.argmax(1) == y).float().mean()
@@ -401,7 +402,8 @@ def test_gather_embedding_and_indexing():
 
 def test_convolution_net_in_channels_last():
     def make():
-        net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+        conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+        net = nn.Sequential(conv, nn.Flatten(), nn.Linear(36, 3))
         opt = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
 
         def step(x):

@@ -51,6 +51,10 @@ def view_of_a_number(g: Graph) -> None:
     g.calls[1].operands = (1.0,)
 
 
+def position_without_dots(g: Graph) -> None:
+    g.calls[1].op, g.calls[1].params = OPS["getitem_select"], {"index": (1, 2)}
+
+
 def other_parameters(g: Graph) -> None:
     g.calls[2].params = {"dim": (0,)}
 
@@ -115,6 +119,7 @@ BREAKS = {
     "ops_are_declared": (undeclared, composite),
     "operands_fit_the_op": (too_few_operands, an_array, a_tuple),
     "views_show_a_value": (view_of_a_number,),
+    "views_share_memory": (position_without_dots,),
     "parameters_are_the_declared": (other_parameters, value_as_parameter),
     "results_know_their_call": (stranger_as_result,),
     "values_are_made_once": (two_definitions, input_twice),

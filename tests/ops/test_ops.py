@@ -278,6 +278,11 @@ ELSEWHERE = {
     "unique2": "features/test_features.py",
     "unique_dim": "features/test_features.py",
     "unique_consecutive": "features/test_features.py",
+    "index_at": "compiler/test_trace.py",
+    "index_at_place": "compiler/test_trace.py",
+    "index_at_put": "compiler/test_trace.py",
+    "write_view": "compiler/test_trace.py",
+    "strided_view": "compiler/test_trace.py",
 }
 # Families with tests of their own: drawn at random, whole sequences at once, or compared over their domains.
 WITH_TESTS_OF_THEIR_OWN = {

@@ -5,8 +5,8 @@ dense batch; they fall for packed sequences, whose step `t` holds the first `siz
 are kept with the batch last, [features, batch]: the gates of a step are then contiguous, and the product with the
 recurrent weight is twice as fast as the other way around.
 
-One product serves the inputs of all steps and one each the three weight gradients; only the recurrence loops.
-What the backward pass needs lies in flat buffers, step after step, because steps may have different sizes.
+One product serves the inputs of all steps; only the recurrence loops. Backward, it gives the gradients of the gates,
+[gates, rows]; the weights' gradients are products of those. What the backward pass needs lies in flat buffers, step after step, because steps may have different sizes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _sigmoid_in_place(z: Array) -> None:
     z += 0.5
 
 
-def _previous(out: Array, h0: Array, sizes: Sequence[int], reverse: bool) -> Array:
+def previous(out: Array, h0: Array, sizes: Sequence[int], reverse: bool) -> Array:
     """The state each row started from, [rows, features]."""
     previous = np.empty((out.shape[0], h0.shape[1]), out.dtype)
     last_start, last_n = 0, 0
@@ -83,11 +83,10 @@ def rnn_forward(
 
 
 def rnn_backward(
-    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, out: Array,
-    *, sizes: Sequence[int], reverse: bool, relu: bool, needs: Sequence[bool],
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Gradients of x, h0, w_ih, w_hh, b_ih and b_hh."""
-    g_gates = np.empty((h0.shape[1], out.shape[0]), out.dtype)
+    g_out: Array, g_h: Array, w_hh: Array, out: Array, *, sizes: Sequence[int], reverse: bool, relu: bool
+) -> tuple[Array, Array]:
+    """Gradients of the sums before tanh or relu, and of h0."""
+    g_gates = np.empty((w_hh.shape[0], out.shape[0]), out.dtype)
     dh = _state(g_h)
     for start, n in steps(sizes, not reverse):
         rows = slice(start, start + n)
@@ -97,24 +96,7 @@ def rnn_backward(
         slope = (h > 0) if relu else 1 - h * h
         np.multiply(d, slope, out=g_gates[:, rows])
         dh[:, :n] = np.dot(w_hh.T, g_gates[:, rows])
-    return _weight_gradients(g_gates, g_gates, x, h0, dh, w_ih, out, sizes, reverse, needs)
-
-
-def _weight_gradients(
-    g_inputs: Array, g_hidden: Array, x: Array, h0: Array, dh: Array, w_ih: Array, out: Array,
-    sizes: Sequence[int], reverse: bool, needs: Sequence[bool],
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """x, h0, w_ih, w_hh, b_ih, b_hh gradients from the gates' gradients, [gates, rows], one product each."""
-    b_ih = g_inputs.sum(1) if needs[4] else None
-    b_hh = None if not needs[5] else b_ih.copy() if g_hidden is g_inputs and b_ih is not None else g_hidden.sum(1)
-    return (
-        np.dot(g_inputs.T, w_ih) if needs[0] else None,
-        np.ascontiguousarray(dh.T) if needs[1] else None,
-        np.dot(g_inputs, x) if needs[2] else None,
-        np.dot(g_hidden, _previous(out, h0, sizes, reverse)) if needs[3] else None,
-        b_ih,
-        b_hh,
-    )
+    return g_gates, np.ascontiguousarray(dh.T)
 
 
 def lstm_forward(
@@ -154,16 +136,15 @@ def lstm_forward(
 
 
 def lstm_backward(
-    g_out: Array, g_h: Array, g_c: Array, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array,
-    w_hr: Array | None, out: Array, *, gates: Array, cells: Array,
-    sizes: Sequence[int], reverse: bool, needs: Sequence[bool],
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh and w_hr."""
-    size = c0.shape[1]
-    g_gates = np.empty((4 * size, out.shape[0]), out.dtype)
-    rows_projected = 0 if w_hr is None else out.shape[0]
-    projected = np.empty((size, rows_projected), out.dtype)
-    g_projected = np.empty((out.shape[1], rows_projected), out.dtype)
+    g_out: Array, g_h: Array, g_c: Array, c0: Array, w_hh: Array, w_hr: Array | None,
+    *, gates: Array, cells: Array, sizes: Sequence[int], reverse: bool,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Gradients of the sums before the gates, of h0 and c0, and of w_hr where there is one."""
+    size, total = c0.shape[1], g_out.shape[0]
+    g_gates = np.empty((4 * size, total), g_out.dtype)
+    rows_projected = 0 if w_hr is None else total
+    projected = np.empty((size, rows_projected), g_out.dtype)
+    g_projected = np.empty((g_out.shape[1], rows_projected), g_out.dtype)
     dh, dc = _state(g_h), _state(g_c)
     for (start, n), before in _with_previous_cell(sizes, reverse, cells, c0):
         rows = slice(start, start + n)
@@ -179,9 +160,8 @@ def lstm_backward(
         d_out = g_gates[:, rows]
         _lstm_gate_gradients(d_out, d, dc[:, :n], i, f, g, o, t, before, size)
         dh[:, :n] = np.dot(w_hh.T, d_out)
-    grads = _weight_gradients(g_gates, g_gates, x, h0, dh, w_ih, out, sizes, reverse, (*needs[:2], *needs[3:7]))
-    w_hr_grad = np.dot(g_projected, projected.T) if w_hr is not None and needs[7] else None
-    return (grads[0], grads[1], np.ascontiguousarray(dc.T) if needs[2] else None, *grads[2:], w_hr_grad)
+    made = g_gates, np.ascontiguousarray(dh.T), np.ascontiguousarray(dc.T)
+    return made if w_hr is None else (*made, np.dot(g_projected, projected.T))
 
 
 def _lstm_gate_gradients(
@@ -262,14 +242,14 @@ def gru_forward(
 
 
 def gru_backward(
-    g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, out: Array, *, gates: Array,
-    sizes: Sequence[int], reverse: bool, needs: Sequence[bool],
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Gradients of x, h0, w_ih, w_hh, b_ih and b_hh."""
+    g_out: Array, g_h: Array, h0: Array, w_hh: Array, out: Array,
+    *, gates: Array, sizes: Sequence[int], reverse: bool,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Gradients of the input's and of the state's share of the sums before the gates, and of h0."""
     size = h0.shape[1]
     g_inputs = np.empty((3 * size, out.shape[0]), out.dtype)
     g_hidden = np.empty_like(g_inputs)
-    before = _previous(out, h0, sizes, reverse)
+    before = previous(out, h0, sizes, reverse)
     dh = _state(g_h)
     for start, n in steps(sizes, not reverse):
         rows = slice(start, start + n)
@@ -292,4 +272,4 @@ def gru_backward(
         g_inputs[2 * size :, rows] = d_candidate
         d *= z
         d += np.dot(w_hh.T, step)
-    return _weight_gradients(g_inputs, g_hidden, x, h0, dh, w_ih, out, sizes, reverse, needs)
+    return g_inputs, g_hidden, np.ascontiguousarray(dh.T)

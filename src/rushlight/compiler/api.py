@@ -3,76 +3,58 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
-import time
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from rushlight import config
-from rushlight.compiler.graph import Graph
-from rushlight.compiler.guards import Guards, Names, Unguardable
-from rushlight.compiler.binding import is_available
-from rushlight.compiler.passes import optimise
-from rushlight.compiler.program import build, host_steps
-from rushlight.compiler.schedule import schedule
-from rushlight.compiler.trace import Trace
-from rushlight.compiler.trace_backward import Backward, Lazy, alive_in, tensors_in
-from rushlight.compiler.trace_array import Restart, TraceBreak, is_users, line_of
-from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function, compiled_tests
-from rushlight.compiler.trace_optimizer import step_group
-from rushlight.compiler.trace_outcome import Reader, live_part
-from rushlight.dtypes import get_default_dtype
+from rushlight.compiler.draw import draw
+from rushlight.compiler.explain import Explanation, explain
+from rushlight.compiler.guards_make import MISS, CompiledTrace, Request, make_trace
+from rushlight.compiler.trace_array import TraceBreak
 from rushlight.errors import PACKAGE
 from rushlight.modes import ACTIVE, state
 from rushlight.nn.module import Module, set_call_compiler
 from rushlight.tape import place
 
 MOST_TRACES = 64
-Trace.step_group = staticmethod(step_group)
+# After as many cases that had to run eagerly, and none that compiled, the function is not tried again.
+MOST_FAILURES = 16
 
 
 class CompileError(RuntimeError):
     """The function cannot be one program, and `fullgraph=True` asked for one."""
 
 
-class CompiledTrace:
-    """One trace of a function, ready to run.
-
-    Attributes
-    ----------
-    graph : what it computes
-    program : the planned program
-    steps : its kernels and host calls
-    reason : why it was made
-    calls : how often it ran
-    seconds_to_trace, seconds_to_compile : what it took
-    """
-
-    def __init__(self, graph: Graph, program: Any, reason: str) -> None:
-        self.graph = graph
-        self.program = program
-        self.reason = reason
-        self.calls = 0
-        self.seconds_to_trace = 0.0
-        self.seconds_to_compile = 0.0
-        self.call: Callable[[Any, Any], Any] = lambda args, kwargs: MISS
-        self.what_changed: Callable[[Any, Any], list[str]] = lambda args, kwargs: []
-        self.keeps: Any = None
-
-    @property
-    def steps(self) -> Any:
-        """Kernels and host calls in order."""
-        return self.program.steps
-
-
 class EagerCase:
     """A state of Python in which the function runs eagerly."""
 
-    def __init__(self, reason: str, call: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, reason: str, holds: Callable[[Any, Any], bool]) -> None:
         self.reason = reason
-        self.call = call
+        self.holds = holds
+
+
+class Numbers:
+    """Which top-level arguments are numbers that change from call to call: inputs then, until that fails."""
+
+    def __init__(self, dynamic: bool | None) -> None:
+        self.dynamic = dynamic
+        self.seen: dict[Any, Any] = {}
+        self.changing: set[Any] = set()
+        self.fixed: set[Any] = set()
+
+    def of(self, args: Any, kwargs: Any) -> frozenset[Any]:
+        """The arguments of a call to take as inputs."""
+        if self.dynamic is False:
+            return frozenset()
+        for key, value in (*enumerate(args), *kwargs.items()):
+            if type(value) not in (int, float) or key in self.fixed:
+                self.changing.discard(key)
+            elif self.dynamic or self.seen.setdefault(key, value) != value:
+                self.changing.add(key)
+        return frozenset(k for k in self.changing if (k in kwargs if isinstance(k, str) else k < len(args)))
 
 
 class CompiledFunction:
@@ -81,14 +63,16 @@ class CompiledFunction:
     Attributes
     ----------
     traces : the traces there are, the latest used first
+    eager_cases : the states in which it runs eagerly
     """
 
-    def __init__(self, fn: Callable[..., Any], *, fullgraph: bool = False) -> None:
+    def __init__(self, fn: Callable[..., Any], *, fullgraph: bool = False, dynamic: bool | None = None) -> None:
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.fullgraph = fullgraph
         self.traces: list[CompiledTrace] = []
         self.eager_cases: list[EagerCase] = []
+        self.numbers = Numbers(dynamic)
         self.lock = threading.RLock()
         self.warned = False
 
@@ -96,7 +80,7 @@ class CompiledFunction:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if ACTIVE and (state.trace is not None or is_unusual()):
+        if ACTIVE and (state.trace is not None or state.saved_hooks or state.profiler is not None or state.anomaly):
             return self.fn(*args, **kwargs)
         with self.lock:
             traces = self.traces
@@ -107,240 +91,79 @@ class CompiledFunction:
                         traces.insert(0, traces.pop(i))
                     trace.calls += 1
                     return result
-            return self._slow(args, kwargs)
-
-    def _slow(self, args: Any, kwargs: Any) -> Any:
-        if not config.get("COMPILE"):
-            return self.fn(*args, **kwargs)
-        for case in self.eager_cases:
-            if case.call(args, kwargs):
-                return self.fn(*args, **kwargs)
-        try:
-            trace = make_trace(self, args, kwargs)
-        except TraceBreak as stop:
-            return self._eagerly(stop, args, kwargs)
-        self.traces.insert(0, trace)
-        del self.traces[MOST_TRACES:]
-        result = trace.call(args, kwargs)
-        if result is MISS:
-            about = trace.what_changed(args, kwargs) or ["Python values"]
-            self.traces.remove(trace)
-            return self._eagerly(TraceBreak(f"changes {about[0]} in each call"), args, kwargs)
-        trace.calls += 1
-        return result
-
-    def _eagerly(self, stop: TraceBreak, args: Any, kwargs: Any) -> Any:
-        at = f" at {place(stop.where)}" if stop.where is not None else ""
-        name = getattr(self.fn, "__qualname__", type(self.fn).__name__)
-        message = f"compile({name}): the function {stop.reason}{at}"
-        if self.fullgraph:
-            raise CompileError(f"{message}; fullgraph=True asks for one program")
-        if not self.warned:
-            self.warned = True
-            warnings.warn(f"{message}; it runs eagerly", stacklevel=user_depth())
-        if stop.holds is not None:
-            self.eager_cases.insert(0, EagerCase(stop.reason, stop.holds))
-            del self.eager_cases[MOST_TRACES:]
+            if self._is_ready(args, kwargs):
+                result = self._first_call(args, kwargs)
+                if result is not MISS:
+                    return result
         return self.fn(*args, **kwargs)
 
-    def reason(self, args: Any, kwargs: Any) -> str:
-        """Why no trace fits a call."""
+    def _is_ready(self, args: Any, kwargs: Any) -> bool:
+        """Whether to trace a call that no trace fits."""
+        if not config.get("COMPILE") or len(self.eager_cases) >= MOST_FAILURES and not self.traces:
+            return False
+        return not any(case.holds(args, kwargs) for case in self.eager_cases)
+
+    def _first_call(self, args: Any, kwargs: Any) -> Any:
+        """Trace a call and run the trace; MISS where it has to run eagerly."""
+        try:
+            trace = self._traced(args, kwargs)
+        except TraceBreak as stop:
+            return self._eagerly(stop)
+        result = trace.call(args, kwargs)
+        if result is MISS:
+            changed = trace.what_changed(args, kwargs) or ["Python values"]
+            return self._eagerly(TraceBreak(f"changes {changed[0]} in each call"))
+        trace.calls += 1
+        self.traces.insert(0, trace)
+        del self.traces[MOST_TRACES:]
+        return result
+
+    def _traced(self, args: Any, kwargs: Any) -> CompiledTrace:
+        reason = self._reason(args, kwargs)
+        numbers = self.numbers.of(args, kwargs)
+        if numbers:
+            try:
+                return make_trace(Request(self.fn, args, kwargs, reason, self.lock, numbers))
+            except TraceBreak:
+                self.numbers.fixed |= numbers
+        return make_trace(Request(self.fn, args, kwargs, reason, self.lock, frozenset()))
+
+    def _reason(self, args: Any, kwargs: Any) -> str:
+        """Why no trace fits a call: how it differs from the trace that is nearest to it."""
         if not self.traces:
             return "first call"
         nearest = min((t.what_changed(args, kwargs) for t in self.traces), key=len)
         return f"new {nearest[0]}" if nearest else "another layout of an array"
 
+    def _eagerly(self, stop: TraceBreak) -> Any:
+        """Note that calls of this kind run eagerly, and say so once."""
+        at = "" if stop.where is None else f" at {place(stop.where)}"
+        message = f"compile({getattr(self.fn, '__qualname__', type(self.fn).__name__)}): the function {stop.reason}{at}"
+        if self.fullgraph:
+            raise CompileError(f"{message}; fullgraph=True asks for one program") from stop
+        if not self.warned:
+            self.warned = True
+            warnings.warn(f"{message}; it runs eagerly", stacklevel=_frames_inside() + 1)
+        if stop.holds is not None:
+            self.eager_cases.insert(0, EagerCase(stop.reason, stop.holds))
+            del self.eager_cases[MOST_FAILURES:]
+        return MISS
 
-def user_depth() -> int:
+    def explain(self) -> Explanation:
+        """What the function became: traces and why they were made, kernels and what they cost."""
+        return explain(self)
+
+    def draw(self, path: Any = None, **options: Any) -> Any:
+        """A picture of the program that ran last; see `rushlight.compiler.draw`."""
+        return draw(self, path, **options)
+
+
+def _frames_inside() -> int:
     """How many frames of this package are above the user's."""
-    frames = traceback.extract_stack()
-    depth = 0
-    for frame in reversed(frames):
-        if not frame.filename.startswith(PACKAGE):
-            break
-        depth += 1
+    depth, frame = 0, sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
     return depth
-
-
-def is_unusual() -> bool:
-    """Whether a mode is on under which nothing is compiled."""
-    return bool(state.saved_hooks or state.profiler is not None or state.anomaly)
-
-
-def mode_tests(names: Names) -> list[tuple[str, str]]:
-    """Tests of the modes that a trace was made in."""
-    tests = [
-        (f"state.grad is {state.grad}", "whether gradients are recorded"),
-        (f"default_dtype() is {names.add(get_default_dtype())}", "the default dtype"),
-    ]
-    if not ACTIVE:
-        return [("not ACTIVE", "a mode such as autocast"), *tests]
-    cast = state.autocast
-    tests.append((f"state.inference is {state.inference}", "inference mode"))
-    if cast is None:
-        tests.append(("state.autocast is None", "autocast"))
-    else:
-        tests.append((f"state.autocast is {names.add(cast)}", "autocast"))
-        tests.append((f"{names.add(cast)}.settings.dtype['cpu'] is {names.add(cast.settings.dtype['cpu'])}", "autocast"))
-    return tests
-
-
-def make_trace(compiled: CompiledFunction, args: Any, kwargs: Any) -> CompiledTrace:
-    """Trace a call; everything is afterwards as it was."""
-    reason = compiled.reason(args, kwargs)
-    names = Names()
-    guards = Guards(names)
-    tests = mode_tests(names)
-    try:
-        walk(guards, compiled.fn, args, kwargs)
-    except Unguardable as error:
-        raise TraceBreak(f"rests on what cannot be checked: {error}") from None
-    flat: dict[int, Any] = {}
-    for _ in range(16):
-        try:
-            return attempt(compiled, names, guards, tests, flat, args, kwargs, reason)
-        except Restart as again:
-            flat[id(again.args[0])] = again.args[0]
-    raise TraceBreak("changes memory in too many layouts")
-
-
-def walk(guards: Guards, fn: Any, args: Any, kwargs: Any) -> None:
-    """Find what a call rests on."""
-    guards.check(f"len(args) == {len(args)} and len(kwargs) == {len(kwargs)}", "the number of arguments")
-    words = argument_names(fn)
-    for i, value in enumerate(args):
-        guards.value(value, f"args[{i}]", words[i] if i < len(words) else f"argument {i}", 1, True)
-    for key, value in kwargs.items():
-        guards.value(value, f"kwargs[{key!r}]", key, 1, True)
-    guards.function(fn, getattr(fn, "__name__", "the function"))
-
-
-def argument_names(fn: Any) -> tuple[str, ...]:
-    """The names of a function's positional parameters."""
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        inner = getattr(fn, "__func__", None) or getattr(fn, "forward", None)
-        code = getattr(getattr(inner, "__func__", inner), "__code__", None)
-        return () if code is None else code.co_varnames[1 : code.co_argcount]
-    names: tuple[str, ...] = code.co_varnames[: code.co_argcount]
-    return names
-
-
-def attempt(
-    compiled: CompiledFunction, names: Names, guards: Guards, tests: list[Any], flat: dict[int, Any], args: Any,
-    kwargs: Any, reason: str,
-) -> CompiledTrace:  # fmt: skip
-    """One tracing of a call and the program made of it."""
-    started = time.perf_counter()
-    trace = Trace(flat)
-    done = False
-    holds = checker(names, [*tests, *guards.checks])
-    try:
-        trace.keep_generators(guards.generators)
-        with trace:
-            trace.lift_settings(guards.optimizers)
-            result = compiled.fn(*args, **kwargs)
-            trace.drop_settings()
-            alive = alive_in(tensors_in(result), trace)
-            backward = Backward(trace, alive) if alive else None
-        if trace.drew():
-            raise TraceBreak("draws random numbers in a way that is not traced")
-        reader = Reader(trace)
-        outcome = reader.read()
-        outside = {id(v): v for v in names.space.values()}
-        writer = Writer(names, guards, trace, outcome)
-        writer.backward = backward
-        source = Results(names, reader, writer.sources, outside).source(result)
-        done = True
-    except TraceBreak as stop:
-        stop.holds = compiled_tests(names, [*tests, *guards.checks])
-        raise
-    except Exception as error:
-        if not is_internal(error):
-            raise
-        stop = TraceBreak(f"does what cannot be traced ({type(error).__name__}: {error})", line_of(error))
-        stop.holds = compiled_tests(names, [*tests, *guards.checks])
-        raise stop from error
-    finally:
-        trace.drop_settings()
-        trace.forget_entries()
-        trace.undo()
-        if not done:
-            trace.forget_created()
-            guards.restore()
-    rebound = guards.rebound()
-    changed = holds(args, kwargs) if rebound is None else [rebound]
-    if changed:
-        trace.forget_created()
-        guards.restore()
-        stop = TraceBreak(f"changes {changed[0]}, which a compiled call would not repeat")
-        stop.holds = compiled_tests(names, [*tests, *guards.checks])
-        raise stop
-    traced = time.perf_counter()
-    made = assemble(compiled, names, guards, tests, trace, writer, source, reason)
-    made.seconds_to_trace = traced - started
-    made.seconds_to_compile = time.perf_counter() - traced
-    return made
-
-
-def assemble(
-    compiled: CompiledFunction, names: Names, guards: Guards, tests: list[Any], trace: Trace, writer: Writer,
-    source: str, reason: str,
-) -> CompiledTrace:  # fmt: skip
-    """The program and the function of a finished trace."""
-    outcome = writer.outcome
-    for optimizer in guards.optimizers:
-        guards.optimizer_state(optimizer)
-    graph = trace.graph
-    backward = writer.backward
-    saved: dict[Any, int] = {}
-    if backward is not None:
-        del graph.calls[backward.start : backward.stop]
-        changed = {v for v, _ in graph.updates}
-        for v in backward.kept:
-            if not v.is_input or v in changed:
-                saved[v] = len(outcome.outputs)
-                outcome.outputs.append(v)
-    graph.outputs = list(outcome.outputs)
-    graph.calls, wanted = live_part(graph, [])
-    wanted.update(v for v, _ in graph.updates)
-    wanted.update(() if backward is None else backward.kept)
-    inputs = [v for v in graph.inputs if v in wanted]
-    graph.inputs = inputs
-    writer.tensor_checks()
-    first = writer.bind_lines([trace.inputs[v] for v in inputs])
-    writer.output_lines()
-    writer.lines.append("run()")
-    writer.bump_lines()
-    if backward is not None:
-        lazy = Lazy(backward, program_of, compiled.lock)
-        writer.replay_lines({v: i for i, v in enumerate(inputs)}, saved, lazy)
-    writer.after_lines(source)
-    program = program_of(graph)
-    bound = Bound(program, first)
-    every = [*tests, *guards.checks, *writer.tests]
-    made = CompiledTrace(graph, program, reason)
-    made.call = compiled_function(names, every, writer.lines, bound)
-    made.what_changed = checker(names, every, writer.layouts)
-    made.keeps = bound
-    return made
-
-
-def program_of(graph: Graph) -> Any:
-    """The planned program of a graph: native where that can be, else on NumPy."""
-    graph = optimise(graph)
-    native = is_available() and config.get("JIT")
-    return build(graph, schedule(graph) if native else host_steps(graph))
-
-
-def is_internal(error: BaseException) -> bool:
-    """Whether an exception was raised by a line of this package or a library, rather than of the user's."""
-    trace = error.__traceback__
-    last = None
-    while trace is not None:
-        last = trace.tb_frame.f_code.co_filename
-        trace = trace.tb_next
-    return last is not None and not is_users(last)
 
 
 class OptimizedModule(Module):
@@ -356,7 +179,16 @@ class OptimizedModule(Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module."""
-        return self._orig_mod(*args, **kwargs)
+        return self._compiled(*args, **kwargs)
+
+    def explain(self) -> Explanation:
+        """What the module's calls became; see `CompiledFunction.explain`."""
+        found: Explanation = self._compiled.explain()
+        return found
+
+    def draw(self, path: Any = None, **options: Any) -> Any:
+        """A picture of the program that ran last."""
+        return self._compiled.draw(path, **options)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_orig_mod":
@@ -373,20 +205,29 @@ def compile(
 ) -> Any:  # fmt: skip
     """Make a function or module run as a program: traced once, then replayed in one native call.
 
+    A whole training step may be compiled: `zero_grad`, forward, loss, `backward` and `optimizer.step`.
+
     Parameters
     ----------
     model : callable or Module, optional
         What to compile; without it a decorator is returned.
     fullgraph : bool
         Raise where the function cannot be one program, instead of running it eagerly with a warning.
+    dynamic : bool, optional
+        Whether numbers among the arguments are inputs of the program: once they changed (None), always or never.
+        Each new shape is compiled for itself.
     disable : bool
         Return `model` as it is.
-    dynamic, backend, mode, options, name
-        Accepted as PyTorch spells them; each new shape is compiled for itself.
+    backend, mode, options, name
+        Accepted as PyTorch spells them.
 
     Returns
     -------
-    A callable with the same arguments and results; a Module for a Module.
+    A callable with the same arguments and results, and with `traces`, `explain()` and `draw()`; a Module for a Module.
+
+    Notes
+    -----
+    PyTorch: compiles up to `backward()`, and needs a C++ compiler.
 
     Examples
     --------
@@ -397,20 +238,20 @@ def compile(
     tensor([2., 2.])
     """
     if model is None:
-        return lambda given: compile(
-            given, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
         )
     if not callable(model):
         raise TypeError(f"compile(): expected a function or module, received {type(model).__name__}")
     if disable:
         return model
     if isinstance(model, Module):
-        return OptimizedModule(model, fullgraph=fullgraph)
-    return CompiledFunction(model, fullgraph=fullgraph)
+        return OptimizedModule(model, fullgraph=fullgraph, dynamic=dynamic)
+    return CompiledFunction(model, fullgraph=fullgraph, dynamic=dynamic)
 
 
 def _compiled_call(function: Callable[..., Any], *args: Any, **options: Any) -> Callable[..., Any]:
-    return CompiledFunction(function, fullgraph=bool(options.get("fullgraph")))
+    return CompiledFunction(function, fullgraph=bool(options.get("fullgraph")), dynamic=options.get("dynamic"))
 
 
 set_call_compiler(_compiled_call)

@@ -32,6 +32,8 @@ MAGIC = b"rushlight code 1\n"
 SUFFIX = ".code"
 # a file's time of last use is only renewed when it is older than this
 FRESH_SECONDS = 3600
+# what even a small file takes on disk
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ def _objects(missing: dict[str, Source]) -> list[bytes]:
         for name, data in zip(to_make, _compile([(name, missing[name]) for name in to_make]), strict=True):
             objects[name] = data
             write(folder, name, data)
-        trim(folder)
+        # to look through the folder takes a while; one name in 256 begins so
+        if any(name.startswith("00") for name in to_make):
+            trim(folder)
     return [data for data in objects.values() if data is not None]
 
 
@@ -207,31 +211,29 @@ def write(folder: Path | None, name: str, data: bytes) -> None:
                 os.unlink(temporary)
 
 
-def entries(folder: Path | None) -> list[tuple[float, int, Path]]:
+def entries(folder: Path | None) -> list[tuple[float, int, str]]:
     """(time of last use, bytes, path) of every file, oldest first; files left by processes that died included."""
-    try:
-        paths = list(folder.iterdir()) if folder is not None else []
-    except OSError:
+    if folder is None:
         return []
     found = []
-    for path in paths:
-        if path.suffix in (SUFFIX, ".tmp"):
+    with suppress(OSError), os.scandir(folder) as listing:
+        for entry in listing:
             with suppress(OSError):
-                status = path.lstat()
-                found.append((status.st_mtime, status.st_size, path))
-    return sorted(found)
+                status = entry.stat(follow_symlinks=False)
+                found.append((status.st_mtime, status.st_size, entry.path))
+    return sorted(entry for entry in found if entry[2].endswith((SUFFIX, ".tmp")))
 
 
 def trim(folder: Path | None, most: int = MOST_BYTES) -> None:
     """Remove what was not used for longest until the folder holds no more than `most` bytes."""
     found = entries(folder)
-    size = sum(entry[1] for entry in found)
+    size = sum(max(length, BLOCK) for _, length, _ in found)
+    stale = time.time() - FRESH_SECONDS
     for used, length, path in found:
-        if size <= most and not (path.suffix == ".tmp" and time.time() - used > FRESH_SECONDS):
-            continue
-        with suppress(OSError):
-            path.unlink()
-            size -= length
+        if size > most or (path.endswith(".tmp") and used < stale):
+            with suppress(OSError):
+                os.unlink(path)
+            size -= max(length, BLOCK)
 
 
 def clear(folder: Path | None) -> int:
@@ -239,7 +241,7 @@ def clear(folder: Path | None) -> int:
     found = entries(folder)
     for _, _, path in found:
         with suppress(OSError):
-            path.unlink()
+            os.unlink(path)
     return len(found)
 
 

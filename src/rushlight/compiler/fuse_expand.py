@@ -32,20 +32,20 @@ class Expansion:
     calls : written so far
     counts : what was counted of labels, by (labels, weights, ignored label)
     used : the values that something needs
+    sums : of arrays that hold one number per row, that number and its dim
     """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.counts: dict[Any, Value] = {}
         self.used: set[Value] = set()
+        self.sums: dict[Value, tuple[Value, int]] = {}
         self.where: Any = None
 
     def call(self, name: str, *operands: Any, into: Value | None = None, **params: Any) -> Value:
         """One call of an op with one result; `into` is the value that it makes."""
         op = OPS[name]
-        specs = tuple(
-            a.spec if isinstance(a, Value) else None if a is None else Spec((), None) for a in operands
-        )
+        specs = tuple(a.spec if isinstance(a, Value) else None if a is None else Spec((), None) for a in operands)
         call = Call(op, operands, {**op.defaults, **params}, where=self.where)
         spec = op.spec(specs, dict(call.params)) if into is None else into.spec
         call.results = (Value(spec, call) if into is None else into,)
@@ -177,6 +177,20 @@ def _nll_loss_grad(e: Expansion, call: Call) -> bool:
     each = e.call("neg", share if weight is None else e.call("mul", share, weights))
     placed = e.call("where", e.call("bitwise_and", hit, counted), each, 0.0)
     e.cast(placed, g.dtype, call.result)
+    valid = e.call("bitwise_and", e.call("ge", labels, 0), e.call("lt", labels, shape[dim]))
+    e.sums[call.result] = e.call("where", e.call("bitwise_and", valid, counted), each, 0.0), dim
+    return True
+
+
+def _known_sum(e: Expansion, call: Call) -> bool:
+    """The sum over rows that hold one number each is that number."""
+    x = call.operands[0]
+    if x not in e.sums or not call.params.get("keepdim"):
+        return False
+    total, dim = e.sums[x]
+    if normal_dims(call.params["dim"], len(x.shape)) != (dim,):
+        return False
+    e.cast(total, call.result.dtype, call.result)
     return True
 
 
@@ -302,5 +316,6 @@ EXPANSIONS: dict[str, Callable[[Expansion, Call], bool]] = {
     "take_along": _take_along,
     "place_along": _place_along,
     "scatter_add_zeros": _place_along,
-    **dict.fromkeys(("sum", "mean", "amax", "amin", "max_all", "min_all"), _split_reduction),
+    "sum": lambda e, call: _known_sum(e, call) or _split_reduction(e, call),
+    **dict.fromkeys(("mean", "amax", "amin", "max_all", "min_all"), _split_reduction),
 }

@@ -22,9 +22,17 @@ from rushlight.device import device
 from rushlight.dtypes import dtype
 from rushlight.errors import PACKAGE
 from rushlight.generator import Generator, default_generator
-from rushlight.nn.hooks import Changes, RemovableHandle
+from rushlight.nn.hooks import (
+    BACKWARD,
+    BACKWARD_PRE,
+    CALL_HOOKS,
+    FORWARD,
+    FORWARD_PRE,
+    Changes,
+    RemovableHandle,
+)
 from rushlight.nn.module import Module
-from rushlight.optim.optimizer import Optimizer
+from rushlight.optim.optimizer import Optimizer, _global_post_hooks, _global_pre_hooks
 from rushlight.tape import Variable
 from rushlight.tensor import Tensor
 
@@ -86,6 +94,12 @@ class Guards:
         self.globals: list[tuple[dict[str, Any], str, Any]] = []
         self.seen: dict[int, Any] = {}
         self.count = 0
+        for hooks in (CALL_HOOKS, FORWARD, FORWARD_PRE, BACKWARD, BACKWARD_PRE, _global_pre_hooks, _global_post_hooks):
+            if hooks:
+                self.check(f"len({names.add(hooks)}) == {len(hooks)}", "the global hooks")
+                for hook in hooks.values():
+                    self.function(hook, "a global hook", 1)
+        self.check(f"not {names.add(CALL_HOOKS)}" if not CALL_HOOKS else "True", "the global hooks")
 
     # The walk
 
@@ -138,9 +152,7 @@ class Guards:
             self.check(f"{source} is {self.names.add(value)}", f"the global {key}")
             if is_users(getattr(value, "__file__", None)):
                 for attribute in sorted(attributes & set(vars(value))):
-                    self.value(
-                        vars(value)[attribute], f"{source}.{attribute}", f"{key}.{attribute}", depth + 1
-                    )
+                    self.value(vars(value)[attribute], f"{source}.{attribute}", f"{key}.{attribute}", depth + 1)
             return
         self.value(value, source, key, depth + 1, is_batch(value))
 
@@ -396,7 +408,7 @@ class ModuleCheck:
         self.parts.append((m, held, tables))
         name = guards.names.add(m)
         for table in ("_parameters", "_buffers"):
-            for key, t in m.__dict__.get(table, {}).items():
+            for t in m.__dict__.get(table, {}).values():
                 if t is not None:
                     guards.tensors.setdefault(id(t), (t, guards.names.add(t)))
         for key, value in held.items():
@@ -494,4 +506,3 @@ def _names_of(code: types.CodeType) -> dict[str, set[str]]:
 def global_names(code: types.CodeType) -> dict[str, set[str]]:
     """The globals that a function names, each with the attributes that the function names anywhere."""
     return _names_of(code)
-

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from operator import getitem
+from operator import attrgetter, getitem
 from sys import getrefcount
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from rushlight.compiler.guards import PLAIN, Guards, Names, Test, same
 from rushlight.compiler.trace import Trace
-from rushlight.compiler.trace_number import TracedNumber
 from rushlight.compiler.trace_array import TraceBreak, TracedArray
 from rushlight.compiler.trace_backward import Lazy, replay_class
+from rushlight.compiler.trace_number import TracedNumber
 from rushlight.compiler.trace_outcome import Made, Outcome, Reader, is_spent
-from rushlight.modes import ACTIVE, state
 from rushlight.dtypes import get_default_dtype
+from rushlight.modes import ACTIVE, state
 from rushlight.ops.linear import storage_array
 from rushlight.tape import AccumulateGrad, Node, Port, Variable, freed_error, record, wrap
 
@@ -142,6 +142,12 @@ class Writer:
         self.grads = {id(g): t for t, g in trace.first_grads.values() if g is not None}
         self.backward: Any = None
         self.layouts: list[tuple[str, Any, str]] = []
+        self.labels = self._labelled()
+        self.shown: dict[int, list[Any]] = {}
+        for h in trace.lifted.values():
+            self.shown.setdefault(id(h.traced.buffer), []).append(h)
+        self.input_of = {id(buffer): value for value, buffer in trace.inputs.items()}
+        self.grad_of = {id(made): t for t, made in outcome.grads if isinstance(made, Made)}
 
     def source_of(self, t: Any) -> str:
         """Source of a tensor from outside."""
@@ -166,7 +172,7 @@ class Writer:
         boundaries = self.trace.boundaries
         tensors = {i: h.tensor for i, h in self.trace.lifted.items()}
         tensors.update({i: t for i, (t, _, _) in self.guards.arguments.items()})
-        plain = []
+        plain, leaves = [], []
         for i, t in tensors.items():
             source = self.source_of(t)
             if i in boundaries:
@@ -177,28 +183,51 @@ class Writer:
                     plain.append(t)
                     continue
             elif i in self.sources:
-                test = f"type({source}._node) is {self.names.add(AccumulateGrad)}"
-            else:
+                test = f"type({source}._node) is {self.names.add(AccumulateGrad)} and {source}._node.hooks is None"
+                if t._node.hooks is not None:
+                    raise TraceBreak("takes an argument with hooks")
+            elif id(t) in self.grads:
                 test = f"{source}._node is {self.names.add(t._node)}"
+            else:
+                leaves.append(t)
+                continue
             self.tests.append((test, f"requires_grad of {self.label(t)}"))
             if i in self.sources:
                 view = "None" if t._view is None else "not None"
                 self.tests.append((f"{source}._view is {view}", f"whether {self.label(t)} is a view"))
+        if leaves:
+            self._leaf_checks(leaves)
         if plain:
             self.tests.append((f"none_required({self.names.add(plain)})", "requires_grad of a tensor"))
 
+    def _leaf_checks(self, leaves: list[Any]) -> None:
+        """Tests that parameters have the nodes and hooks that they had."""
+        nodes = [t._node for t in leaves]
+        hooks = [n.hooks for n in nodes]
+        held = self.names.add(nodes)
+        self.tests.append((f"same(map(node_of, {self.names.add(leaves)}), {held})", "requires_grad of a parameter"))
+        self.tests.append((f"same(map(hooks_at, {held}), {self.names.add(hooks)})", "the hooks of a parameter"))
+        for h in hooks:
+            if h is not None:
+                self.tests.append((f"{self.names.add(h)}.count == {h.count}", "the hooks of a parameter"))
+                for table in (h.tensor, h.accumulated):
+                    self.tests.append((f"len({self.names.add(table)}) == {len(table)}", "the hooks of a parameter"))
+
     def label(self, t: Any) -> str:
         """A tensor in words."""
-        for _, (held, _, path) in self.guards.arguments.items():
-            if held is t:
-                return path
-        for module in self.guards.modules:
-            for name, p in [*module.parts[0][0].named_parameters(), *module.parts[0][0].named_buffers()]:
-                if p is t:
-                    return name
-        if id(t) in self.grads:
+        found = self.labels.get(id(t))
+        if found is None and id(t) in self.grads:
             return f"the gradient of {self.label(self.grads[id(t)])}"
-        return "a tensor"
+        return found or "a tensor"
+
+    def _labelled(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for module in self.guards.modules:
+            root = module.parts[0][0]
+            for name, t in (*root.named_parameters(), *root.named_buffers()):
+                found.setdefault(id(t), name)
+        found.update((i, path) for i, (_, _, path) in self.guards.arguments.items())
+        return found
 
     # The run
 
@@ -212,7 +241,7 @@ class Writer:
 
     def _bind_tensor(self, i: int, buffer: Any) -> Any:
         t = buffer.source[1]
-        held = [h for h in self.trace.lifted.values() if h.traced.buffer is buffer]
+        held = self.shown[id(buffer)]
         for k, h in enumerate(held):
             self.lines.append(f"a = {self.source_of(h.tensor)}._data")
             self.layouts.append((f"{self.source_of(h.tensor)}._data", h.array, self.label(h.tensor)))
@@ -221,12 +250,9 @@ class Writer:
                 self.lines.append(f"    if not rebind({i}, a): return MISS")
             else:
                 self.lines.append(f"if a is not last[{i}] and not alike(a, last[{i}]): return MISS")
-        if buffer.value is not self._input_of(buffer) and any(id(h.tensor) in self.sources for h in held):
+        if buffer.value is not self.input_of[id(buffer)] and any(id(h.tensor) in self.sources for h in held):
             self.lines.append(f"if not apart({i}): return MISS")
         return self.trace.lifted[id(t)].array
-
-    def _input_of(self, buffer: Any) -> Any:
-        return next(v for v, b in self.trace.inputs.items() if b is buffer)
 
     def _bind_flat(self, i: int, buffer: Any) -> Any:
         owner = buffer.source[1]
@@ -253,6 +279,14 @@ class Writer:
         self.lines.append(f"    last[{i}] = v")
         return (cell, first)
 
+    def _bind_argument(self, i: int, buffer: Any) -> Any:
+        _, source, first = buffer.source
+        cell = np.array(first, buffer.value.dtype)
+        self.lines.append(f"v = {source}")
+        self.lines.append(f"if v is not last[{i}]:")
+        self.lines.append(f"    {self.names.add(cell)}[()] = last[{i}] = v")
+        return (cell, first)
+
     def output_lines(self) -> None:
         """Lines that give each output an array, and after the run make tensors of them."""
         out = self.outcome
@@ -267,8 +301,8 @@ class Writer:
                 continue
             name = made.name
             self.lines.append(f"{name} = held[{k}]")
-            grad_of = [t for t, g in out.grads if g is made]
-            mine = f" + ({self.source_of(grad_of[0])}._grad is {name})" if grad_of else ""
+            owner = self.grad_of.get(id(made))
+            mine = "" if owner is None else f" + ({self.source_of(owner)}._grad is {name})"
             seen = f"getrefcount({name}) > 3{mine} or getrefcount({name}._data) > limit[{k}]"
             self.lines.append(f"if {name} is None or {name}._data is not o[{k}] or {seen}:")
             self.lines.append(f"    held[{k}] = {name} = fresh({k}, {spec.shape!r}, {self.names.add(spec.dtype)})")
@@ -402,9 +436,7 @@ def none_required(tensors: list[Any]) -> bool:
     return all(t._node is None for t in tensors)
 
 
-def compiled_function(
-    names: Names, tests: list[Test], lines: list[str], bound: Bound
-) -> Callable[[Any, Any], Any]:
+def compiled_function(names: Names, tests: list[Test], lines: list[str], bound: Bound) -> Callable[[Any, Any], Any]:
     """`call(args, kwargs)`: the result, or MISS where the trace does not hold."""
     body = "\n    ".join(lines)
     return _defined(names, tests, "MISS", body, {
@@ -418,9 +450,7 @@ def compiled_tests(names: Names, tests: list[Test]) -> Callable[[Any, Any], bool
     return _defined(names, tests, "False", "return True", {})
 
 
-def _defined(
-    names: Names, tests: list[Test], miss: str, body: str, space: dict[str, Any]
-) -> Callable[[Any, Any], Any]:
+def _defined(names: Names, tests: list[Test], miss: str, body: str, space: dict[str, Any]) -> Callable[[Any, Any], Any]:
     wanted = "\n            and ".join(test for test, _ in tests) or "True"
     source = f"""def call(args, kwargs):
     try:
@@ -475,6 +505,7 @@ def _difference(now: Any, before: Any) -> tuple[str, Any, Any] | None:
 MISSING = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
 SPACE = {
     "MISS": MISS, "MISSING": MISSING, "alike": alike, "none_required": none_required, "same": same,
-    "getitem": getitem, "getrefcount": getrefcount, "wrap": wrap, "chained": chained, "viewed": viewed,
-    "Port": Port, "rebuilt": rebuilt, "empty": np.empty, "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
+    "node_of": attrgetter("_node"), "hooks_at": attrgetter("hooks"), "getitem": getitem, "getrefcount": getrefcount,
+    "wrap": wrap, "chained": chained, "viewed": viewed, "rebuilt": rebuilt, "empty": np.empty, "Port": Port,
+    "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
 }  # fmt: skip

@@ -321,6 +321,19 @@ OTHERS: dict[str, Callable[..., Lanes]] = {"cast": _cast, "zeros_as": _zeros_as}
 """Ops that are not declared elementwise though they are, and what they write."""
 
 
+def _nan_to_num(xp: Namespace, x: Lanes, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Lanes:
+    if not is_float(x.dtype):
+        return x
+    limits = np.finfo(x.dtype)
+    high, low = (float(limits.max) if posinf is None else posinf), (float(limits.min) if neginf is None else neginf)
+    out = xp.where(x == math.inf, high, xp.where(x == -math.inf, low, x))
+    return xp.where(x != x, nan or 0.0, out)
+
+
+BODIES: dict[str, Callable[..., Lanes]] = {"nan_to_num": _nan_to_num}
+"""Bodies for elementwise ops whose own calls a NumPy function."""
+
+
 def apply(op: Op, emitter: Emitter, operands: Sequence[Lanes | Number | None], params: dict[str, Any]) -> Lanes:
     """Write an elementwise op.
 
@@ -344,7 +357,8 @@ def apply(op: Op, emitter: Emitter, operands: Sequence[Lanes | Number | None], p
         raise NotImplementedError(f"lanes of op {op.name!r}")
     narrow = next((a.dtype for a in lanes if a.dtype in NP_HALF), None)
     wide = [a.astype(F32) if isinstance(a, Lanes) and a.dtype in NP_HALF else a for a in operands]
-    out = _as_lanes(op.body(Namespace(emitter), *wide, **params), emitter, count)
+    body: Any = BODIES.get(op.name, op.body)
+    out = _as_lanes(body(Namespace(emitter), *wide, **params), emitter, count)
     if narrow is not None and out.dtype == F32 and op.result != "bool":
         out = out.astype(narrow)
     wanted = op.spec(tuple(map(_spec_of, operands)), dict(params)).dtype

@@ -19,6 +19,7 @@ from rushlight.ops.kinds import Elementwise, View
 
 __all__ = ["Group", "Misfit", "Space", "batched", "can_lower", "emit_body", "fused_kernel", "group_of"]
 
+
 class Group:
     """Calls that share loops.
 
@@ -266,7 +267,9 @@ def _may_overwrite(nest: Nest, store: Any, root: Value) -> bool:
         access = node.access
         if access is None or access.root is not root:
             continue
-        if node.kind == "rows" or access.offset or nest.strides[node] != store.strides or access.dtype.itemsize != store.value.dtype.itemsize:
+        if node.kind == "rows" or access.offset or nest.strides[node] != store.strides:
+            return False
+        if access.dtype.itemsize != store.value.dtype.itemsize:
             return False
         if nest.mode != "point" and nest.levels[node] >= 2 and not _is_last_use(nest, node, store):
             return False

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rushlight.compiler import lanes
 from rushlight.compiler.binding import ir
-from rushlight.compiler.lanes import Emitter, Lanes, Namespace
+from rushlight.compiler.lanes import Lanes, Namespace
+from rushlight.compiler.loops_code import Code
 from rushlight.compiler.loops_nest import BUFFER_BYTES, Nest, Store
 from rushlight.compiler.loops_nodes import Node
 
@@ -40,6 +42,20 @@ class Batch:
     writes: int
 
 
+def is_softmax(node: Node, total: Node) -> bool:
+    """Whether a node is exp(x - max) / total: with totals from 1 on, multiplying by 1 / total is as exact."""
+    if node.kind != "point" or node.op.name != "div" or len(node.operands) != 2 or total.op != "sum":
+        return False
+    top, bottom = node.operands
+    if bottom is not total or total.operands[0] is not top or top.kind != "point" or top.op.name != "exp":
+        return False
+    shifted = top.operands[0]
+    if shifted.kind != "point" or shifted.op.name != "sub" or len(shifted.operands) != 2:
+        return False
+    x, greatest = shifted.operands
+    return greatest.kind == "reduce" and greatest.op == "max" and greatest.operands[0] is x and node.dtype.itemsize > 2
+
+
 class Piece:
     """One vector of lanes: where it starts and which lanes count; `is_single`: only the first."""
 
@@ -52,17 +68,12 @@ class Piece:
         self.env: Env = {}
 
 
-class Writer:
+class Writer(Code):
     """Writes the function of a kernel; `slots` gives the position of each root's address."""
 
     def __init__(self, nest: Nest, module: Any, name: str) -> None:
+        super().__init__(module, name)
         self.nest = nest
-        pointer, step = ir.PointerType(), ir.IntType(64)
-        fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, step]), name)
-        self.fn = fn
-        self.slots, self.chunk = fn.args
-        self.b = ir.IRBuilder(fn.append_basic_block("entry"))
-        self.emitter = Emitter(self.b, module)
         self.xp = Namespace(self.emitter)
         self.bases: dict[Any, Any] = {}
         self.pointers: dict[Any, Any] = {}
@@ -70,52 +81,7 @@ class Writer:
         self.outer: Env = {}
         self.buffers: dict[Node, Any] = {}
         self.buffered: set[Node] = set()
-
-    # Small pieces of code
-
-    def const(self, n: int) -> Any:
-        """An i64 constant."""
-        return ir.Constant(ir.IntType(64), n)
-
-    def times(self, i: Any, n: int) -> Any:
-        """i * n."""
-        return i if n == 1 else self.b.mul(i, self.const(n))
-
-    def at(self, pointer: Any, offset: Any) -> Any:
-        """pointer + offset bytes."""
-        if isinstance(offset, int):
-            if not offset:
-                return pointer
-            offset = self.const(offset)
-        return self.b.gep(pointer, [offset], source_etype=ir.IntType(8))
-
-    def loop(self, start: Any, stop: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-        """`body(i, carried)` for i from start to stop - 1; at least one step unless both are known to be equal."""
-        b = self.b
-        before = b.block
-        head, done = b.append_basic_block("loop"), b.append_basic_block("after")
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(start.type)
-        i.add_incoming(start, before)
-        phis = []
-        for value in carried:
-            phi = b.phi(value.type)
-            phi.add_incoming(value, before)
-            phis.append(phi)
-        after = body(i, phis)
-        following = b.add(i, self.const(1))
-        i.add_incoming(following, b.block)
-        for phi, value in zip(phis, after, strict=True):
-            phi.add_incoming(value, b.block)
-        b.cbranch(b.icmp_signed("<", following, stop), head, done)
-        b.position_at_end(done)
-        return after
-
-    def guarded(self, condition: Any, body: Callable[[], None]) -> None:
-        """`body()` where the condition holds."""
-        with self.b.if_then(condition):
-            body()
+        self.inverses: dict[Node, Lanes] = {}
 
     # The function
 
@@ -155,10 +121,6 @@ class Writer:
         if nest.items % nest.per_chunk:
             stop = self.least(stop, nest.items)
         self.loop(start, stop, [], lambda i, _: self._item(i))
-
-    def least(self, i: Any, n: int) -> Any:
-        """min(i, n)."""
-        return self.b.select(self.b.icmp_signed("<", i, self.const(n)), i, self.const(n))
 
     def _plan_buffers(self) -> None:
         """Rows of values that a later phase needs and that are dear to compute again."""
@@ -225,6 +187,7 @@ class Writer:
             if isinstance(array, Node) and array.kind == "index":
                 continue
             if isinstance(array, Node):
+                assert array.access is not None
                 pointer = self.at(self.bases[array.access.root], array.access.offset)
                 strides = nest.strides[array]
             else:
@@ -286,8 +249,11 @@ class Writer:
         args = [env[a.found()] if isinstance(a, Node) else a for a in node.args]
         if node.kind == "cast":
             return args[0].astype(node.dtype)
-        out = lanes.apply(node.op, self.emitter, args, node.params)
-        out = out.astype(node.dtype)
+        inverse = self.inverses.get(node)
+        if inverse is None:
+            out = lanes.apply(node.op, self.emitter, args, node.params).astype(node.dtype)
+        else:
+            out = args[0] * inverse
         if node in self.buffers and piece is not None:
             self.emitter.store(self._wide(out), self._in_buffer(node, piece))
         return out
@@ -357,7 +323,8 @@ class Writer:
             return Lanes(self.emitter, total, I64, 1)
         total = self.b.add(total, self.times(piece.start, step))
         first = self.emitter.splat(total, nest.width, I64)
-        return first + self.emitter.sequence([step * k for k in range(nest.width)], I64)
+        out: Lanes = first + self.emitter.sequence([step * k for k in range(nest.width)], I64)
+        return out
 
     def _wide(self, x: Lanes) -> Lanes:
         return x if x.count == self.nest.width else self.emitter.splat(x, self.nest.width)
@@ -484,13 +451,13 @@ class Writer:
 
     def combine(self, node: Node, x: Lanes, y: Lanes) -> Lanes:
         """Two partial results of a reduction."""
-        if node.op == "sum":
-            return x + y
-        if node.op == "prod":
-            return x * y
-        if node.op in ("any", "all"):
-            return x | y if node.op == "any" else x & y
-        out: Lanes = (self.xp.maximum if node.op == "max" else self.xp.minimum)(x, y)
+        out: Lanes
+        if node.op in ("sum", "prod"):
+            out = x + y if node.op == "sum" else x * y
+        elif node.op in ("any", "all"):
+            out = x | y if node.op == "any" else x & y
+        else:
+            out = (self.xp.maximum if node.op == "max" else self.xp.minimum)(x, y)
         return out
 
     def _accumulate(self, node: Node, total: Any, env: Env, mask: Lanes | None) -> Any:
@@ -507,13 +474,17 @@ class Writer:
         if pieces is not None:
             totals = self._register_row(phase, pieces, nodes, reductions)
         else:
-            totals = self._inner_loops(0, phase, dict(self.outer), nodes, reductions, self._start(reductions, nest.unroll))
+            start = self._start(reductions, nest.unroll)
+            totals = self._inner_loops(0, phase, dict(self.outer), nodes, reductions, start)
         copies = len(totals) // max(1, len(reductions))
         for k, node in enumerate(reductions):
             parts = [Lanes(self.emitter, v, node.dtype, nest.width) for v in totals[k * copies : (k + 1) * copies]]
             while len(parts) > 1:
                 parts = [self.combine(node, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
-            self.outer[node] = self.emitter.reduce(parts[0], lambda x, y, node=node: self.combine(node, x, y))
+            self.outer[node] = total = self.emitter.reduce(parts[0], partial(self.combine, node))
+            quotients = [n for n in nest.nodes if is_softmax(n, node)]
+            if quotients:
+                self.inverses.update(dict.fromkeys(quotients, total.constant(1) / total))
         self.buffered.update(n for n in nodes if n in self.buffers)
 
     def _register_pieces(self) -> list[Piece]:
@@ -615,7 +586,8 @@ class Writer:
         if not reductions and not self._has_stores(phase, 3):
             return
         totals = self._start(reductions, len(pieces))
-        totals = self._column_loops(0, phase, pieces, [{**self.outer, **p.env} for p in pieces], nodes, reductions, totals)
+        envs = [{**self.outer, **p.env} for p in pieces]
+        totals = self._column_loops(0, phase, pieces, envs, nodes, reductions, totals)
         for k, node in enumerate(reductions):
             for u, piece in enumerate(pieces):
                 piece.env[node] = Lanes(self.emitter, totals[k * len(pieces) + u], node.dtype, nest.width)

@@ -61,9 +61,7 @@ def can_lower(call: Call) -> bool:
 def lower(b: Builder, call: Call) -> tuple[Term, ...]:
     """The nodes of a call; one term for each result."""
     if isinstance(call.op, Elementwise):
-        out: Any = b.call(
-            call.op, *(operand(b, a) for a in call.operands), dtype=call.result.dtype, **call.params
-        )
+        out: Any = b.call(call.op, *(operand(b, a) for a in call.operands), dtype=call.result.dtype, **call.params)
     elif isinstance(call.op, View):
         out = _materialised_view(b, call)
     else:

@@ -18,6 +18,8 @@ from rushlight.compiler.loops_space import Misfit, Run, Runs, Space
 CHUNK_BYTES = 64 << 10
 """Traffic worth handing to another thread."""
 MOST_CHUNKS = 64
+ROW_LATENCY = 128
+"""What joining the lanes of a vector costs, in bytes that could be moved meanwhile."""
 REGISTER_PIECES = 8
 BUFFER_BYTES = 32 << 10
 
@@ -229,9 +231,8 @@ def make_nest(space: Space, form: Form, width_of: Any) -> Nest:
     if best_combined is not None:
         by_row = best_row is not None and scores[best_row] > scores[best_combined]
         mode, lane = ("col", best_row) if by_row else ("row", best_combined)
-    nest = Nest(
-        sizes, form.nodes, stores, strides, [a for a in rows if a != lane], lane, [a for a in combined if a != lane], mode
-    )
+    outer, inner = [a for a in rows if a != lane], [a for a in combined if a != lane]
+    nest = Nest(sizes, form.nodes, stores, strides, outer, lane, inner, mode)
     _place(nest)
     _cut(nest, width_of)
     return nest
@@ -318,6 +319,8 @@ def _cost(nest: Nest) -> float:
             total += steps * node.dtype.itemsize
         elif node.kind == "point":
             total += steps * (8.0 if node.is_expensive else 1.0)
+        elif node.kind == "reduce" and nest.mode == "row":
+            total += ROW_LATENCY
     for store in nest.stores:
         total += store.value.dtype.itemsize * math.prod(nest.sizes[a] for a in combined if a in store.strides)
     return max(total, 1.0)

@@ -24,9 +24,9 @@ NUMBERS = (bool, int, float)
 
 # Ops that take so long that a value needed twice is kept rather than computed again.
 EXPENSIVE = frozenset(
-    "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt pow pow_scalar rpow_scalar tanh sinh cosh sin cos tan asin acos atan "
-    "atan2 asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid silu gelu mish softplus elu selu celu log_sigmoid "
-    "logaddexp logaddexp2 div rdiv reciprocal hypot xlogy".split()
+    "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt pow pow_scalar rpow_scalar tanh sinh cosh sin cos tan asin acos "
+    "atan atan2 asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid silu gelu mish softplus elu selu celu "
+    "log_sigmoid logaddexp logaddexp2 div rdiv reciprocal hypot xlogy".split()
 )
 
 
@@ -45,8 +45,8 @@ class Node:
     __slots__ = ("kind", "op", "args", "params", "dtype", "runs", "access", "alias")
 
     def __init__(
-        self, kind: str, dtype: Any, op: Any = None, args: tuple[Any, ...] = (), *, params: dict[str, Any] | None = None,
-        runs: Runs = (), access: Access | None = None,
+        self, kind: str, dtype: Any, op: Any = None, args: tuple[Any, ...] = (), *,
+        params: dict[str, Any] | None = None, runs: Runs = (), access: Access | None = None,
     ) -> None:  # fmt: skip
         self.kind = kind
         self.dtype = np.dtype(dtype)
@@ -157,8 +157,8 @@ class Builder:
         terms = [a for a in args if isinstance(a, Term)]
         runs = self.space.broadcast([t.runs for t in terms])
         if dtype is None:
-            specs = tuple(Spec((), a.dtype) if isinstance(a, Term) else None if a is None else Spec((), None) for a in args)
-            dtype = op.spec(specs, dict(params)).dtype
+            specs = (None if a is None else Spec((), a.dtype if isinstance(a, Term) else None) for a in args)
+            dtype = op.spec(tuple(specs), dict(params)).dtype
         nodes = tuple(a.node if isinstance(a, Term) else a for a in args)
         return self.add(Node("point", dtype, op, nodes, params=params), runs)
 

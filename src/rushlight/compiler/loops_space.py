@@ -38,8 +38,13 @@ class Space:
     def resolve(self, run: Iterable[int]) -> Run:
         """`run` in atoms that are bound to nothing."""
         bound = self.bound
-        if not any(a in bound for a in run):
-            return tuple(run)
+        if not isinstance(run, tuple):
+            run = tuple(run)
+        for a in run:
+            if a in bound:
+                break
+        else:
+            return run
         out: list[int] = []
         for a in run:
             if a in bound:

@@ -7,10 +7,9 @@ updated with it, where nothing reads the old contents any more.
 
 from __future__ import annotations
 
-import bisect
 import ctypes
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -312,6 +311,16 @@ def shares(kernel: Kernel, write: Value, read: Value) -> bool:
     return bool(allowed) and all(allowed)
 
 
+@dataclass(eq=False)
+class Block:
+    """Bytes in the arena, in use from step `first` to step `last`."""
+
+    size: int
+    first: int
+    last: int
+    offset: int = 0
+
+
 def _place_rest(
     draft: _Draft, uses: dict[Value, list[int]], homes: dict[Value, Home], copies: list[Copy], in_memory: set[Value]
 ) -> tuple[int, list[int]]:
@@ -319,35 +328,34 @@ def _place_rest(
     end = len(draft.steps)
     last = {v: reads[-1] for v, reads in uses.items()}
     last.update((draft.root(copy.source), end) for copy in copies)
-    arena, workspaces = Arena(), []
-    expiring: list[list[int]] = [[] for _ in range(end + 1)]
-    blocks: dict[Value, int] = {}
+    blocks: dict[Any, Block] = {}
     for at, step in enumerate(draft.steps):
-        made = [v for v in step_results(step) if v in in_memory and v not in homes]
-        inherited: set[int] = set()
-        for value in made:
-            offset = _inherit(step, at, value, last, blocks, inherited)
-            if offset is None:
-                offset = arena.take(nbytes(value))
-            blocks[value] = offset
-            homes[value] = Home("arena", offset)
-            expiring[max(last.get(value, at), at)].append(offset)
-        workspace = step.workspace if isinstance(step, Kernel) else 0
-        workspaces.append(arena.take(workspace) if workspace else 0)
-        if workspace:
-            arena.give(workspaces[-1])
-        for offset in expiring[at]:
-            if offset not in inherited:
-                arena.give(offset)
+        inherited: set[Block] = set()
+        for value in step_results(step):
+            if value not in in_memory or value in homes:
+                continue
+            block = _inherit(step, at, value, last, blocks, inherited)
+            until = max(last.get(value, at), at)
+            if block is None:
+                block = Block(nbytes(value), at, until)
+            block.last = until
+            blocks[value] = block
+        if isinstance(step, Kernel) and step.workspace:
+            blocks[at] = Block(step.workspace, at, at)
     for copy in copies:
         if copy.staged is not None:
-            copy.staged = arena.take(nbytes(copy.source))
-    return arena.top, workspaces
+            blocks[copy] = Block(nbytes(copy.source), end, end)
+    top = pack(dict.fromkeys(blocks.values()))
+    homes.update((key, Home("arena", block.offset)) for key, block in blocks.items() if isinstance(key, Value))
+    for copy in copies:
+        if copy in blocks:
+            copy.staged = blocks[copy].offset
+    return top, [blocks[at].offset if at in blocks else 0 for at in range(end)]
 
 
 def _inherit(
-    step: Step, at: int, value: Value, last: dict[Value, int], blocks: dict[Value, int], inherited: set[int]
-) -> int | None:
+    step: Step, at: int, value: Value, last: dict[Value, int], blocks: dict[Any, Block], inherited: set[Block]
+) -> Block | None:
     """The block of an operand that dies in this step and that the kernel may overwrite with `value`."""
     if not isinstance(step, Kernel):
         return None
@@ -355,11 +363,37 @@ def _inherit(
         operand = step.reads[read]
         if step.writes[write] is not value or last.get(operand) != at or operand not in blocks:
             continue
-        offset = blocks[operand]
-        if offset not in inherited and nbytes(operand) == nbytes(value) and shares(step, value, operand):
-            inherited.add(offset)
-            return offset
+        block = blocks[operand]
+        if block not in inherited and nbytes(operand) == nbytes(value) and shares(step, value, operand):
+            inherited.add(block)
+            return block
     return None
+
+
+def pack(blocks: Collection[Block]) -> int:
+    """Give blocks offsets such that those in use at one time do not overlap; returns the bytes that they take.
+
+    The largest first, each in the smallest gap that fits. (In the order of time, as an allocator would see them, the
+    steps of convolutional networks took up to half as much again.)
+    """
+    count = len(blocks)
+    firsts, lasts, starts, ends = (np.empty(count, np.int64) for _ in range(4))
+    for k, block in enumerate(sorted(blocks, key=lambda b: (-b.size, b.first, b.last))):
+        size = max(ALIGN, -(-block.size // ALIGN) * ALIGN)
+        (beside,) = np.nonzero((firsts[:k] <= block.last) & (lasts[:k] >= block.first))
+        block.offset = _gap(sorted(zip(starts[beside].tolist(), ends[beside].tolist(), strict=True)), size)
+        firsts[k], lasts[k], starts[k], ends[k] = block.first, block.last, block.offset, block.offset + size
+    return int(ends.max(initial=0))
+
+
+def _gap(spans: list[tuple[int, int]], size: int) -> int:
+    """Where the smallest gap between spans, sorted by start, begins that has `size` bytes; the end of all if none."""
+    end, best, least = 0, -1, 0
+    for start, stop in spans:
+        if start - end >= size and (best < 0 or start - end < least):
+            best, least = end, start - end
+        end = max(end, stop)
+    return end if best < 0 else best
 
 
 def _drops(draft: _Draft, uses: dict[Value, list[int]], in_memory: set[Value]) -> list[list[Value]]:
@@ -369,40 +403,3 @@ def _drops(draft: _Draft, uses: dict[Value, list[int]], in_memory: set[Value]) -
             reads = uses.get(value)
             drops[reads[-1] if reads else at].append(value)
     return drops
-
-
-class Arena:
-    """Offsets for blocks that come and go: the smallest gap that fits, else the top."""
-
-    def __init__(self) -> None:
-        self.top = 0
-        self.used: dict[int, int] = {}
-        self.gaps: list[tuple[int, int]] = []  # (offset, size), by offset, never touching one another
-
-    def take(self, size: int) -> int:
-        """An offset with room for `size` bytes."""
-        size = max(ALIGN, -(-size // ALIGN) * ALIGN)
-        fits = [(gap, offset) for offset, gap in self.gaps if gap >= size]
-        if fits:
-            gap, offset = min(fits)
-            self.gaps.remove((offset, gap))
-            if gap > size:
-                bisect.insort(self.gaps, (offset + size, gap - size))
-        else:
-            offset = self.top
-            if self.gaps and sum(self.gaps[-1]) == self.top:
-                offset, _ = self.gaps.pop()
-            self.top = offset + size
-        self.used[offset] = size
-        return offset
-
-    def give(self, offset: int) -> None:
-        """Take back the block at `offset`."""
-        size = self.used.pop(offset)
-        at = bisect.bisect(self.gaps, (offset, 0))
-        if at < len(self.gaps) and offset + size == self.gaps[at][0]:
-            size += self.gaps.pop(at)[1]
-        if at and sum(self.gaps[at - 1]) == offset:
-            offset, before = self.gaps.pop(at - 1)
-            size += before
-        bisect.insort(self.gaps, (offset, size))

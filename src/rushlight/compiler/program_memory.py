@@ -108,6 +108,7 @@ class GuardedMemory(Memory):
     def __init__(self, plan: planning.Plan, side: str) -> None:
         super().__init__(plan)
         self.is_shared = False
+        self.start = 0
         self.side = side
         self.places: dict[Any, int] = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rushlight.compiler.access import is_view, resolve
+from rushlight.compiler.access import resolve
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
 from rushlight.compiler.fuse_expand import expanded
@@ -19,8 +19,9 @@ from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
 from rushlight.compiler.kernels import conv_lowering, matmul_lowering, pool_lowering
 from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined
-from rushlight.compiler.loops_scatter import scatter_kernel
+from rushlight.compiler.loops_cat import cat_kernel
 from rushlight.compiler.loops_nest import Form, analyse
+from rushlight.compiler.loops_scatter import scatter_kernel
 from rushlight.ops.kinds import Elementwise, View
 
 MOST_NODES = 120
@@ -30,6 +31,7 @@ SHARED_BYTES = 4 << 10
 
 SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
     **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, "embedding_grad": scatter_kernel,
+    "cat": cat_kernel, "stack": cat_kernel,
 }  # fmt: skip
 """Kernels with loops of their own: op name to `make(call, resolve)`, which gives None for what it cannot do."""
 
@@ -94,11 +96,11 @@ class _Scheduler:
         self.space = Space()
         self.units: dict[int, Unit] = {}
         self.maker: dict[Value, Unit] = {}
-        self.readers: dict[Value, list[Unit]] = {}
+        self.readers: dict[Value, dict[int, Unit]] = {}
         self.copied: set[Value] = set()
         self.roots: dict[Value, Value] = {}
         self.reasons: list[tuple[Call, Call, str]] = []
-        self.calls = list(self._needed(expanded(graph)))
+        self.calls = list(self._needed(_alive(graph, expanded(graph))))
         self.users = self._users()
         self.kept = {self.root(v) for v in graph.kept()}
         self.last_effect: Unit | None = None
@@ -161,7 +163,7 @@ class _Scheduler:
             for value in call.results:
                 self.maker[value] = unit
         for value in unit.reads:
-            self.readers.setdefault(value, []).append(unit)
+            self.readers.setdefault(value, {})[unit.number] = unit
 
     def _enter(self, call: Call) -> None:
         group = self._group(call)
@@ -191,7 +193,7 @@ class _Scheduler:
         make = SEEDS.get(call.op.name)
         kernel = make(call, self._access) if make else None
         unit = self._new([call], kernel=kernel)
-        if isinstance(kernel, Kernel) and call.op.name in FUSABLE:
+        if kernel is not None and call.op.name in FUSABLE:
             unit.group = product_group(self.space, call)
             unit.seed = call
             unit.stored = self._stored(unit.group)
@@ -227,7 +229,7 @@ class _Scheduler:
             root = self.root(value)
             if root.dtype.itemsize * _count(root) < SHARED_BYTES:
                 continue
-            for other in self.readers.get(root, ())[-4:]:
+            for other in list(self.readers.get(root, {}).values())[-4:]:
                 related = other is unit or other.before & unit.bit or unit.before & other.bit
                 if self.units.get(other.number) is other and other.group is not None and not other.seed and not related:
                     unit = self._try(other, unit, quiet=True) or unit
@@ -310,27 +312,26 @@ class _Scheduler:
         assert seed is not None and group is not None
         form = analyse(self.space, group.nodes, {v: group.results[v] for v in unit.stored})
         make = SEEDS[seed.op.name]
-        kernel = make(seed, self._access, epilogue=epilogue_of(self.space, form, group, unit.stored))
-        if isinstance(kernel, Kernel):
-            return [kernel]
-        alone = make(seed, self._access)
-        assert isinstance(alone, Kernel)
+        fused = _listed(make(seed, self._access, epilogue=epilogue_of(self.space, form, group, unit.stored)))
+        if fused:
+            return fused
+        alone = _listed(make(seed, self._access))
         singles = [group_of(self.space, c, self.copied) for c in group.calls if c is not seed]
-        return [alone, *(fused_kernel(g, list(g.results)) for g in singles)]
+        return [*alone, *(fused_kernel(g, list(g.results)) for g in singles)]
 
     def _replace(self, first: Unit, second: Unit, unit: Unit) -> Unit:
         """One unit in the place of two."""
         gone = first.bit | second.bit
         unit.before = (first.before | second.before) & ~gone
-        self.units.pop(second.number, None)
-        for other in self.units.values():
-            if other is not first and other.before & gone:
-                other.before = (other.before | unit.before | unit.bit) & ~(gone & ~unit.bit)
+        was_known = self.units.pop(second.number, None) is second
+        if was_known or unit.before & ~first.before:
+            for other in self.units.values():
+                if other is not first and other.before & gone:
+                    other.before = (other.before | unit.before | unit.bit) & ~(gone & ~unit.bit)
         unit.reads = first.reads | second.reads
-        for value in unit.reads:
-            readers = self.readers.get(value)
-            if readers:
-                readers[:] = [r for r in readers if r is not first and r is not second]
+        if was_known:
+            for value in second.reads:
+                self.readers[value].pop(second.number, None)
         self._register(unit)
         return unit
 
@@ -339,7 +340,7 @@ class _Scheduler:
         for unit in list(self.units.values()):
             if unit.seed is None or self.units.get(unit.number) is not unit or unit.seed.result not in unit.stored:
                 continue
-            readers = {r.number: r for r in self.readers.get(unit.seed.result, ()) if self.units.get(r.number) is r}
+            readers = self.readers.get(unit.seed.result, {})
             followers = [r for r in readers.values() if r.group is not None and r.seed is None]
             if len(followers) == 1 and followers[0] is not unit and not self._obstacle(unit, followers[0]):
                 self._merged(unit, followers[0], late=True)
@@ -412,6 +413,21 @@ class _Scheduler:
             yield from map(HostCall, unit.calls)
         elif unit.stored:
             yield fused_kernel(unit.group, unit.stored)
+
+
+def _alive(graph: Graph, calls: list[Call]) -> list[Call]:
+    """The calls that outputs and updates need, and those with effects."""
+    needed = set(graph.kept())
+    out = []
+    for call in reversed(calls):
+        if call.has_effect or any(v in needed for v in call.results):
+            needed.update(call.values())
+            out.append(call)
+    return out[::-1]
+
+
+def _listed(made: Kernel | list[Kernel] | None) -> list[Kernel]:
+    return [made] if isinstance(made, Kernel) else made or []
 
 
 def _count(value: Value) -> int:

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import platform
+import struct
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -200,6 +201,9 @@ def compile_text(text: str, names: Iterable[str]) -> bytes:
         module.verify()
         _optimize(module, tm)
         code = _emit(module, tm)
+    missing = [name for name in undefined(code) if not llvm.address_of_symbol(name)]
+    if missing:  # the loader would end the process
+        raise RuntimeError(f"the code calls {', '.join(missing)}, which this process does not have")
     return json.dumps(list(names)).encode() + b"\n" + code
 
 
@@ -224,6 +228,29 @@ def _emit(module: Any, tm: Any) -> bytes:
         return ctypes.string_at(lib.LLVMPY_GetBufferStart(buffer), lib.LLVMPY_GetBufferSize(buffer))
     finally:
         lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+def undefined(image: bytes) -> list[str]:
+    """Names that an ELF object needs from elsewhere; none for other formats."""
+    if image[:6] != b"\x7fELF\x02\x01":
+        return []
+    (table,) = struct.unpack_from("<Q", image, 40)
+    entry_size, count = struct.unpack_from("<HH", image, 58)
+    # of each section: kind, offset, size, the section it refers to
+    sections = [
+        (*struct.unpack_from("<I", image, at + 4), *struct.unpack_from("<QQI", image, at + 24))
+        for at in range(table, table + entry_size * count, entry_size)
+    ]
+    found = []
+    for kind, offset, size, names in sections:
+        if kind != 2:  # the symbol table
+            continue
+        for at in range(offset + 24, offset + size, 24):
+            name, _, _, section = struct.unpack_from("<IBBH", image, at)
+            if section == 0:
+                start = sections[names][1] + name
+                found.append(image[start : image.index(b"\0", start)].decode())
+    return [name for name in found if name != "_GLOBAL_OFFSET_TABLE_"]
 
 
 class Code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,6 +104,8 @@ class Trace:
         self.created: list[tuple[Any, Any, bool]] = []
         self.settings: list[tuple[Any, str, Any, Any]] = []
         self.changed_settings: list[str] = []
+        self.python_random: Any = None
+        self.numpy_random: Any = None
         self.generators: dict[int, tuple[Any, Any]] = {}
         self.constants: dict[Any, Value] = {}
         self.outer: Trace | None = None
@@ -122,11 +125,18 @@ class Trace:
     def undo(self) -> None:
         """Leave every tensor and generator as before the trace."""
         self.log.undo()
+        if self.python_random is not None:
+            random.setstate(self.python_random)
+            np.random.set_state(self.numpy_random)
         for generator, before in self.generators.values():
             generator.load_bytes(before)
 
     where = staticmethod(caller)
     step_group: ClassVar[Any] = None
+
+    def refuse(self, what: str) -> None:
+        """Stop tracing: the program does what cannot be traced."""
+        raise broken(what)
 
     # Tensors from outside
 
@@ -196,7 +206,8 @@ class Trace:
         item = a.itemsize
         offset = (address(a) - address(owner)) // item if a.size else 0
         params = {"size": a.shape, "stride": tuple(s // item for s in a.strides), "offset": offset}
-        return self.view(strided_view, root, params)
+        seen: TracedArray = self.view(strided_view, root, params)
+        return seen
 
     def seen_node(self, t: Any, node: Any) -> Any:
         """The node of a tensor: history from outside is not followed."""
@@ -278,7 +289,8 @@ class Trace:
 
     def constant(self, a: Any) -> Value:
         """The value of an array that the program made without looking at values."""
-        compact = a[tuple(slice(1) if s == 0 and n > 1 else slice(None) for n, s in zip(a.shape, a.strides, strict=True))]
+        sizes = zip(a.shape, a.strides, strict=True)
+        compact = a[tuple(slice(1) if s == 0 and n > 1 else slice(None) for n, s in sizes)]
         if compact.size > 1 and _is_uniform(compact):
             compact = compact.reshape(-1)[:1].reshape((1,) * compact.ndim)
         if compact.size == 1 and a.ndim:
@@ -396,6 +408,14 @@ class Trace:
             held.nonzero = value != 0
         return held
 
+    def argument_input(self, source: str, value: Any) -> TracedNumber:
+        """A number among the arguments as an input."""
+        spec = Spec((), np.dtype(np.int64 if type(value) is int else np.float64))
+        made = self.graph.input(spec)
+        buffer = Buffer(made, None, ("argument", source, value))
+        self.inputs[made] = buffer
+        return TracedNumber(buffer, spec)
+
     def lift_settings(self, optimizers: Any) -> None:
         """Replace the floats in parameter groups by inputs, so that nothing reads them as constants."""
         for optimizer in optimizers:
@@ -434,11 +454,17 @@ class Trace:
 
     def keep_generators(self, generators: Any) -> None:
         """Remember states, to see whether something drew while the program was traced."""
+        self.python_random = random.getstate()
+        self.numpy_random = np.random.get_state(legacy=False)
         for generator in generators:
             self.generators[id(generator)] = (generator, generator.state_bytes())
 
     def drew(self) -> bool:
-        """Whether a generator moved."""
+        """Whether a generator moved, of ours, Python's or NumPy's."""
+        if random.getstate() != self.python_random or _words(np.random.get_state(legacy=False)) != _words(
+            self.numpy_random
+        ):
+            return True
         return any(generator.state_bytes() != before for generator, before in self.generators.values())
 
     def optimize(self, engine: Any, group: dict[str, Any]) -> None:
@@ -508,6 +534,11 @@ def flat_of(owner: Any, dtype: Any) -> Any:
     else:
         raise TraceBreak("changes memory of an unusual layout")
     return flat if flat.dtype == dtype else flat.view(dtype)
+
+
+def _words(state: Any) -> Any:
+    """What of NumPy's state can be compared."""
+    return state["has_gauss"], state["state"]["pos"], state["state"]["key"].tobytes()
 
 
 def _is_uniform(a: Any) -> bool:

@@ -303,7 +303,6 @@ for _dunder, _op in OPERATORS.items():
     setattr(TracedArray, f"__{_dunder}__", operator(_op))
     if _dunder not in ("gt", "lt", "ge", "le", "eq", "ne"):
         setattr(TracedArray, f"__r{_dunder}__", operator(_op, swap=True))
-TracedArray.__neg__ = lambda a: OPS["neg"].apply((a,), {})  # type: ignore[attr-defined]
-TracedArray.__abs__ = lambda a: OPS["abs"].apply((a,), {})  # type: ignore[attr-defined]
-TracedArray.__invert__ = lambda a: OPS["bitwise_not"].apply((a,), {})  # type: ignore[attr-defined]
-TracedArray.__matmul__ = lambda a, b: OPS["matmul"](a, b)  # type: ignore[attr-defined]
+for _dunder, _op in {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}.items():
+    setattr(TracedArray, f"__{_dunder}__", lambda a, name=_op: OPS[name].apply((a,), {}))
+setattr(TracedArray, "__matmul__", lambda a, b: OPS["matmul"](a, b))  # noqa: B010

@@ -49,9 +49,7 @@ class Backward:
 
     def _walk(self, nodes: list[Any]) -> list[Value | None]:
         trace = self.trace
-        seeds = [
-            (n, TracedArray(Buffer(v), v.spec)) for n, v in zip(nodes, self.tangents, strict=True)
-        ]
+        seeds = [(n, TracedArray(Buffer(v), v.spec)) for n, v in zip(nodes, self.tangents, strict=True)]
         hooks = [n.hooks for n in self.leaves]
         for n in self.leaves:
             n.hooks = None
@@ -81,17 +79,15 @@ class Backward:
             known[v] = graph.input(v.spec)
         for call in _needed(calls[self.start : self.stop], [v for v in self.values if v is not None]):
             self._copy(call, known, mine)
-        for v in self.values:
-            if v is not None:
-                graph.outputs.append(self._value(v, known, mine))
+        graph.outputs = [self._value(v, known, mine) for v in self.values if v is not None]
 
     def _copy(self, call: Call, known: dict[Value, Value], mine: set[Call]) -> None:
-        operands = tuple(
-            self._value(a, known, mine) if isinstance(a, Value)
-            else tuple(self._value(e, known, mine) if isinstance(e, Value) else e for e in a) if isinstance(a, (tuple, list))
-            else a
-            for a in call.operands
-        )  # fmt: skip
+        def mapped(a: Any) -> Any:
+            if isinstance(a, (tuple, list)):
+                return tuple(map(mapped, a))
+            return self._value(a, known, mine) if isinstance(a, Value) else a
+
+        operands = tuple(map(mapped, call.operands))
         made = Call(call.op, operands, call.params, where=call.where)
         made.results = tuple(Value(r.spec, made, r.part) for r in call.results)
         known.update(zip(call.results, made.results, strict=True))
@@ -249,4 +245,3 @@ class Lazy:
             ]
             outputs = iter(self.program(*given, *saved))
         return [None if none else next(outputs) for none in self.missing]
-

@@ -55,7 +55,9 @@ class TracedNumber(TracedArray):
     def __str__(self) -> str:
         raise broken("prints a number that .item() gave")
 
-    __round__ = __format__  # type: ignore[assignment]
+    def __round__(self, digits: int | None = None) -> Any:
+        raise broken("rounds a number that .item() gave")
+
     __hash__ = object.__hash__
 
 
@@ -79,6 +81,8 @@ def _operator(name: str, dunder: str, swap: bool) -> Callable[..., Any]:
         if not isinstance(b, (int, float, TracedNumber, np.generic)):
             return NotImplemented
         x, y = _array(a), _array(b if not isinstance(b, np.generic) else b.item())
+        if name == "pow" and x.dtype == y.dtype == _INT:
+            raise broken("raises an integer that only a run knows to a power")
         if name in ("div", "pow") or x.dtype != y.dtype:
             x, y = x.astype(_FLOAT, copy=False), y.astype(_FLOAT, copy=False)
         return _number(OPS[name].apply((y, x) if swap else (x, y), {}))

@@ -93,7 +93,6 @@ def _initial(trace: Trace, engine: Any, p: Any, group: dict[str, Any]) -> dict[s
     return made
 
 
-
 def _as_written(trace: Trace, group: dict[str, Any]) -> dict[str, Any]:
     """A group with the numbers and tensors that the user put there."""
     written = {key: value for held, key, value, _ in trace.settings if held is group}

@@ -68,6 +68,7 @@ class Reader:
         self.known: dict[int, Made] = {}
         self.roots: dict[int, Made] = {}
         self.values: dict[Value, int] = {}
+        self.shown = {id(h.traced.buffer): h for h in reversed(trace.lifted.values())}
 
     def read(self) -> Outcome:
         """Look at everything that the log says was changed."""
@@ -156,7 +157,7 @@ class Reader:
                 raise TraceBreak(f"results in a {type(data).__name__}")
             return self._add(Made("constant", data=np.array(data, copy=True), node=node))
         buffer = data.buffer
-        held = next((h for h in self.trace.lifted.values() if h.traced.buffer is buffer), None)
+        held = self.shown.get(id(buffer))
         if held is not None:
             if held.storage.flat is None:
                 return self._add(Made("detached", base=held.tensor, chain=_steps(data), node=node))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.graph import Call, Graph, Value
+from rushlight.layout import contiguous_strides
 from rushlight.ops.kinds import OPS, Composite, View
 from rushlight.spec import Spec
 from rushlight.tape.where import place
@@ -94,6 +95,20 @@ def views_show_a_value(graph: Graph) -> Iterator[str]:
     for call in graph.calls:
         if isinstance(call.op, View) and not all(isinstance(a, Value) for a in call.operands):
             yield f"{_at(call)}: its operand is {call.operands[0]!r}"
+
+
+@_rule
+def views_share_memory(graph: Graph) -> Iterator[str]:
+    """A view's body gives arrays over the memory of its operand; a NumPy scalar, as `x[3]` gives, is a copy."""
+    for call in graph.calls:
+        if not isinstance(call.op, View):
+            continue
+        x = call.operands[0]
+        strides = tuple(n * x.dtype.itemsize for n in contiguous_strides(x.shape))
+        phantom = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, strides)
+        out = call.op.eager((phantom,), dict(call.params))
+        if not all(isinstance(o, np.ndarray) for o in (out if isinstance(out, tuple) else (out,))):
+            yield f"{_at(call)}: {call.params} gives {type(out).__name__}"
 
 
 @_rule

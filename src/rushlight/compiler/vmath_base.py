@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler import target
 from rushlight.compiler.binding import ir
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -85,8 +86,17 @@ def power_of_two(n: Lanes, dtype: Any) -> Lanes:
     return ((n + f.bias) << f.digits).view(dtype)
 
 
-def times_power_of_two(x: Lanes, n: Lanes) -> Lanes:
-    """x * 2**n rounded once, for 0.5 <= |x| < 2 and any n that |2 * bias| bounds."""
+def times_power_of_two(x: Lanes, n: Lanes, k: Lanes | None = None) -> Lanes:
+    """x * 2**n rounded once, for 0.5 <= |x| < 2 and any n that |2 * bias| bounds; `k` is n in floating point.
+
+    AVX-512 has an instruction for it (given the same bits), which saves a third of `exp`.
+    """
+    if k is not None and target.host().has_avx512 and x.count * x.dtype.itemsize == 64:
+        kind = "ps" if x.dtype == F32 else "pd"
+        full = ir.Constant(ir.IntType(x.count), -1)
+        direction = ir.Constant(ir.IntType(32), 4)  # as the processor is set
+        operands = (x.value, k.value, x.value, full, direction)
+        return x.like(x.emitter.intrinsic(f"llvm.x86.avx512.mask.scalef.{kind}.512", x.value.type, *operands))
     half = n >> 1
     return x * power_of_two(half, x.dtype) * power_of_two(n - half, x.dtype)
 

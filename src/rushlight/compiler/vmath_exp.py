@@ -7,7 +7,6 @@ multiply-adds; e**r - 1 = r + r*r * Q(r). Coefficients: scripts/vmath_coefficien
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from rushlight.compiler.vmath_base import (
     F32,
@@ -49,13 +48,13 @@ _EXP2_RANGE = {True: (-151.0, 128.5), False: (-1076.0, 1024.5)}
 _EXPM1_LOW = {True: -17.5, False: -38.0}
 
 
-def _reduce(x: Lanes) -> tuple[Any, Lanes, Lanes]:
-    """x = n ln 2 + r: n as an integer, r and what rounding r lost."""
+def _reduce(x: Lanes) -> tuple[tuple[Lanes, Lanes], Lanes, Lanes]:
+    """x = n ln 2 + r: n as an integer and in floating point, r, and what rounding r lost."""
     high, low = _LN2[x.dtype == F32]
     k, n = nearest(x, 1.0 / math.log(2.0))
     first = k.fma(-high, x)
     r = k.fma(-low, first)
-    return n, r, k.fma(-low, first - r)
+    return (n, k), r, k.fma(-low, first - r)
 
 
 def exp(x: Lanes) -> Lanes:
@@ -64,7 +63,7 @@ def exp(x: Lanes) -> Lanes:
     low, high = _EXP_RANGE[single]
     n, r, _ = _reduce(at_most(at_least(x, low), high))
     small = (r * r).fma(poly(r, _Q[single]), r) + 1.0
-    return times_power_of_two(small, n)
+    return times_power_of_two(small, *n)
 
 
 def exp_sum(x: Lanes, more: Lanes) -> Lanes:
@@ -73,7 +72,7 @@ def exp_sum(x: Lanes, more: Lanes) -> Lanes:
     low, high = _EXP_RANGE[single]
     n, r, rest = _reduce(at_most(at_least(x, low), high))
     r, rest = two_sum(r, rest + more)
-    return times_power_of_two(((r * r).fma(poly(r, _Q[single]), rest) + r) + 1.0, n)
+    return times_power_of_two(((r * r).fma(poly(r, _Q[single]), rest) + r) + 1.0, *n)
 
 
 def exp2(x: Lanes) -> Lanes:
@@ -83,12 +82,12 @@ def exp2(x: Lanes) -> Lanes:
     x = at_most(at_least(x, low), high)
     k, n = nearest(x)
     r = x - k
-    return times_power_of_two(r.fma(poly(r, _EXP2[single]), 1.0), n)
+    return times_power_of_two(r.fma(poly(r, _EXP2[single]), 1.0), n, k)
 
 
 def expm1_scaled(x: Lanes, scale: int = 1) -> Lanes:
     """(e ** x - 1) / 2**scale, which does not overflow where the quotient does not; x from -40 to 128 or 1024 ln 2."""
-    n, r, rest = _reduce(x)
+    (n, _), r, rest = _reduce(x)
     power = power_of_two(n - scale, x.dtype)
     tail = (r * r).fma(poly(r, _Q[x.dtype == F32]), rest)
     return power.fma(tail, power.fma(r, power - 2.0**-scale))

@@ -11,7 +11,18 @@ from rushlight.dtypes import NP_COMPLEX, NP_FLOATING, NP_HALF, NP_INTEGER
 from rushlight.modes import ACTIVE, state
 from rushlight.ops.kinds import Elementwise
 from rushlight.spec import Spec
-from rushlight.tape import Node, Variable, caller, check_castable, inference_error, node_class, record, sync, wrap, write
+from rushlight.tape import (
+    Node,
+    Variable,
+    caller,
+    check_castable,
+    inference_error,
+    node_class,
+    record,
+    sync,
+    wrap,
+    write,
+)
 from rushlight.tape import plain_tensor as tape_plain_tensor
 
 ndarray = np.ndarray

@@ -12,6 +12,7 @@ from rushlight.generator.discrete import bernoulli as bernoulli
 from rushlight.generator.discrete import bernoulli_each as bernoulli_each
 from rushlight.generator.discrete import binomial as binomial
 from rushlight.generator.discrete import dirichlet as dirichlet
+from rushlight.generator.discrete import dropout_factors as dropout_factors
 from rushlight.generator.discrete import geometric as geometric
 from rushlight.generator.discrete import multinomial as multinomial
 from rushlight.generator.discrete import poisson as poisson

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.dtypes import NP_HALF
+from rushlight.generator import native as code
 from rushlight.generator.engine import Generator
 from rushlight.generator.floats import exponential, narrowed, next_normal, through_libm
 from rushlight.generator.words import PIECE, units32, units64
@@ -22,10 +23,26 @@ _LOOKAHEAD = 4096
 def bernoulli(generator: Generator, n: int, dtype: Any, p: float) -> Any:
     """`n` numbers, 1 with probability `p` and else 0, decided by a 53-bit uniform each (as dropout needs them)."""
     out = np.empty(n, np.bool_)
+    native = code.native(code.BERNOULLI, n)
     with generator.lock:
-        for start in range(0, n, PIECE):
-            _below(generator, p, out[start : start + PIECE])
+        if native:
+            native.bernoulli(generator.address, out, p)
+        else:
+            for start in range(0, n, PIECE):
+                _below(generator, p, out[start : start + PIECE])
     return out if np.dtype(dtype) == out.dtype else out.astype(dtype)
+
+
+def dropout_factors(generator: Generator, n: int, dtype: Any, p: float) -> Any:
+    """`n` numbers, 0 with probability `p` and else 1 / (1 - p)."""
+    factor = dtype.type(1) / dtype.type(1 - p)
+    native = code.native((0.0, 0.0), n) if dtype == np.float32 else None
+    if native:
+        out = np.empty(n, dtype)
+        with generator.lock:
+            native.chosen32(generator.address, out, 1 - p, float(factor))
+        return out
+    return np.multiply(bernoulli(generator, n, np.dtype(np.bool_), 1 - p), factor, dtype=dtype)
 
 
 def bernoulli_each(generator: Generator, p: Any, dtype: Any) -> Any:

@@ -49,7 +49,9 @@ class Generator:
     tensor([0.4963, 0.7682])
     """
 
-    __slots__ = ("__weakref__", "_bits", "_float_normal", "_legacy", "_seed", "device", "lock", "next_normal", "raw")
+    __slots__ = (
+        "__weakref__", "_address", "_bits", "_float_normal", "_legacy", "_seed", "device", "lock", "next_normal", "raw",
+    )  # fmt: skip
 
     device: device
     raw: Callable[[int], Any]
@@ -66,6 +68,7 @@ class Generator:
         self._bits: Any = np.random.MT19937(0)
         self._legacy = np.random.RandomState(self._bits)
         self.raw = self._bits.random_raw
+        self._address = 0
         self.lock = RLock()
         self._reseed(DEFAULT_SEED)
 
@@ -165,6 +168,14 @@ class Generator:
             self._seed = seed
             self.next_normal = normal if has_normal else None
             self._float_normal = _FLOAT_NORMAL.unpack_from(state, _NORMAL_END)
+
+    @property
+    def address(self) -> int:
+        """Where NumPy keeps the 624 words (uint32) and after them the position (int32)."""
+        found = self._address
+        if not found:
+            found = self._address = self._bits.ctypes.state_address
+        return found
 
     def rewindable(self) -> tuple[Any, float | None]:
         """The point of the stream, for `rewind`: cheaper than bytes."""

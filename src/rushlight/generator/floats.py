@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.dtypes import NP_HALF
+from rushlight.generator import native as code
 from rushlight.generator.engine import Generator
 from rushlight.generator.fused import fma32, fma64, unit_fma32
 from rushlight.generator.single import standard_normal
@@ -24,7 +25,12 @@ _NORMAL_PIECE = 2 * PIECE
 
 def uniform(generator: Generator, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -> Any:
     """`n` numbers in [low, high) of NumPy dtype `dtype`."""
+    native = code.native(code.UNIFORM, n)
     with generator.lock:
+        if native and (dtype == _FLOAT32 or dtype == _FLOAT64):
+            out = np.empty(n, dtype)
+            (native.uniform32 if dtype == _FLOAT32 else native.uniform64)(generator.address, out, low, high)
+            return out
         if dtype == _FLOAT64:
             values = units64(generator, n)
             if low == 0.0 and high == 1.0:
@@ -144,6 +150,13 @@ def _paired_normals(generator: Generator, n: int) -> Any:
 def _blocks32(generator: Generator, n: int, mean: float, std: float) -> Any:
     out = np.empty(n, np.float32)
     whole = n - n % _BLOCK
+    native = code.native(code.NORMAL, n)
+    if native:
+        native.normal32(generator.address, out[:whole], mean, std)
+        if whole < n:
+            generator.raw(n - whole)
+            native.normal32(generator.address, out[n - _BLOCK :], mean, std)
+        return out
     for start in range(0, whole, _NORMAL_PIECE):
         piece = out[start : min(start + _NORMAL_PIECE, whole)]
         fill_units32(generator, piece)

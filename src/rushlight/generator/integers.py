@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.dtypes import NP_FLOATING, NP_HALF
+from rushlight.generator import native as code
 from rushlight.generator.engine import Generator
 from rushlight.generator.words import words32, words64
 
@@ -19,7 +20,12 @@ _SHORT_PERMUTATION = 600
 
 def random_range(generator: Generator, n: int, dtype: Any, low: int, span: int) -> Any:
     """`n` integers in [low, low + span), `0 < span <= 2**64 - 1`, as NumPy dtype `dtype`."""
+    native = code.native(code.INTEGERS, n)
     with generator.lock:
+        if native and span < _WIDE_RANGE:
+            values = np.empty(n, np.int64)
+            native.integers(generator.address, values, low, span)
+            return cast_integers(values, dtype)
         if span < _WIDE_RANGE:
             values = _remainder32(words32(generator, n), span).astype(np.int64)
         else:
@@ -52,14 +58,19 @@ def permutation(generator: Generator, n: int, dtype: Any) -> Any:
     """The numbers below `n` in random order: position i is exchanged with one of i, ..., n - 1."""
     if n < 2:
         return np.arange(n).astype(dtype)
+    native = code.native(code.PERMUTATION, n)
     with generator.lock:
+        if native and n < _LARGE_PERMUTATION:
+            order = np.empty(n, np.int64)
+            native.permutation(generator.address, order)
+            return cast_integers(order, dtype)
         if n < _LARGE_PERMUTATION:
             offsets = words32(generator, n - 1) % np.arange(n, 1, -1, dtype=np.uint32)
         else:
             offsets = words64(generator, n - 1) % np.arange(n, 1, -1, dtype=np.uint64)
     targets = offsets.astype(np.int64) + np.arange(n - 1)
-    order = _swapped(targets.tolist(), n) if n <= _SHORT_PERMUTATION else _after_swaps(targets, n)
-    return cast_integers(np.asarray(order, np.int64), dtype)
+    swapped = _swapped(targets.tolist(), n) if n <= _SHORT_PERMUTATION else _after_swaps(targets, n)
+    return cast_integers(np.asarray(swapped, np.int64), dtype)
 
 
 def cast_integers(values: Any, dtype: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.generator import native as code
 from rushlight.generator.engine import Generator
 
 # Up to this many elements the number of NumPy calls counts, beyond it the bytes that they move.
@@ -51,6 +52,10 @@ def units32(generator: Generator, n: int) -> Any:
 def fill_units32(generator: Generator, out: Any) -> None:
     """`units32` into the 1-d array `out`."""
     n = len(out)
+    native = code.native((0.0, 0.0), n)
+    if native:
+        native.uniform32(generator.address, out, 0.0, 1.0)
+        return
     if n <= PIECE:
         # Below 2**31 both readings agree, and int32 converts to float in one machine instruction.
         low = np.bitwise_and(words32(generator, n), _LOW24)
@@ -63,6 +68,11 @@ def fill_units32(generator: Generator, out: Any) -> None:
 
 def units64(generator: Generator, n: int) -> Any:
     """`n` float64 numbers in [0, 1) of 53 bits, two words each."""
+    native = code.native((0.0, 0.0), n)
+    if native:
+        out = np.empty(n, np.float64)
+        native.uniform64(generator.address, out, 0.0, 1.0)
+        return out
     if n > PIECE:
         out = np.empty(n, np.float64)
         for start in range(0, n, PIECE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,7 @@ class _CallCompiler:
     """How `Module.compile` makes a compiled call; the compiler registers itself here."""
 
     make: Callable[..., Callable[..., Any]] | None = None
+    home = "rushlight.compiler.api"
 
 
 def set_call_compiler(make: Callable[..., Callable[..., Any]] | None) -> None:
@@ -122,8 +124,8 @@ class Module(ModuleState):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the calls of this module; arguments as for `rushlight.compile`.
 
-        Until the compiler is there the calls stay eager, with the same results.
         """
+        importlib.import_module(_CallCompiler.home)
         if _CallCompiler.make is not None:
             self._compiled_call_impl = _CallCompiler.make(self._call_impl, *args, **kwargs)
 

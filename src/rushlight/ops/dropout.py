@@ -21,8 +21,7 @@ SELU_LIMIT = 1.7580993408473766
 @opaque(spec=lambda x, p, generator: x)
 def dropout_factors(xp: Any, x: Array, p: float, generator: Generator) -> Array:
     """For each element of an array like `x`: 0 with probability `p`, else 1 / (1 - p)."""
-    keep = in_memory_order(x, lambda n, dtype: draws.bernoulli(generator, n, np.dtype(np.bool_), 1 - p))
-    return np.multiply(keep, x.dtype.type(1) / x.dtype.type(1 - p), dtype=x.dtype)
+    return in_memory_order(x, lambda n, dtype: draws.dropout_factors(generator, n, dtype, p))
 
 
 def feature_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

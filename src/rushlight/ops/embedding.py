@@ -8,6 +8,7 @@ import numpy as np
 
 from rushlight.backends.sparse import SparseArray
 from rushlight.errors import ShapeError, explain
+from rushlight.ops.index import check_indices
 from rushlight.ops.kinds import Array, opaque
 from rushlight.spec import Spec
 

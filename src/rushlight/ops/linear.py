@@ -140,7 +140,7 @@ def reshape(x: Array, shape: Ints = ()) -> Array:
         return x.reshape(shape)
     spec = spec_of(x)
     shape = infer_size(shape, int(np.prod(spec.shape)))
-    data = getattr(x, "_data", x)
+    data: Any = getattr(x, "_data", x)
     if not hasattr(data, "strides"):
         return unsafe_view(x, shape)
     if view_strides(spec.shape, tuple(s // data.itemsize for s in data.strides), shape) is None:

@@ -1,9 +1,10 @@
 """Recurrent layers, one op per layer and direction over the whole sequence.
 
 `sizes` are the batch sizes of the steps (equal for a dense batch, falling for packed sequences); the input is
-[steps, batch, features], or the rows of packed sequences, step after step. Forward and backward run as one kernel
-each. A gradient that is differentiated again runs the backward recurrence as ops instead, from the layer's operands
-alone.
+[steps, batch, features], or the rows of packed sequences, step after step. The forward pass is one op. The backward
+pass is one for the recurrence, which gives the gradients of the gates ([gates, rows]), and products of those for all
+steps at once. A gradient that is differentiated again runs the backward recurrence as ops instead, from the layer's
+operands alone.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 from rushlight.backends import numpy_rnn as kernel
 from rushlight.ops.elementwise import gt, relu, sigmoid, tanh
 from rushlight.ops.kinds import Array, composite, opaque
-from rushlight.ops.linear import cat, getitem_slice, reshape, split, sum, t
-from rushlight.ops.matmul import mm
+from rushlight.ops.linear import cat, clone, getitem_slice, reshape, split, sum, t
+from rushlight.ops.matmul import addmm, mm
 from rushlight.spec import Spec, spec_of
 
 Sizes = tuple[int, ...]
@@ -31,8 +32,17 @@ def _half(x: Any) -> bool:
     return bool(x.dtype.itemsize == 2)
 
 
+def _kept_dtype(x: Spec) -> Any:
+    """The dtype of what is kept for the backward pass."""
+    return np.dtype(np.float32) if _half(x) else x.dtype
+
+
 def _wide(*arrays: Any) -> Any:
     return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
+
+
+def _narrowed(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
+    return tuple(None if a is None else a.astype(x.dtype) for a in grads) if _half(x) else grads
 
 
 def _flat(x: Any) -> Any:
@@ -103,6 +113,46 @@ def _gradients_of_products(
     )
 
 
+@opaque(spec=lambda out, h0, sizes, reverse: out)
+def states_before(xp: Any, out: Array, h0: Array, sizes: Sizes, reverse: bool) -> Array:
+    """The state that each row started from."""
+    return kernel.previous(out, h0, sizes, reverse)
+
+
+def _is_recorded(*operands: Any) -> bool:
+    """Whether the backward pass is itself recorded, to be differentiated again."""
+    return any(getattr(a, "op_rank", 0) > 1 for a in operands)
+
+
+def _of_products(
+    g_inputs: Any, g_hidden: Any, x: Any, h0: Any, out: Any, w_ih: Any, sizes: Sizes, reverse: bool,
+    needs: tuple[bool, ...],
+) -> tuple[Any, ...]:  # fmt: skip
+    """Gradients of x, w_ih, w_hh, b_ih, b_hh from those of the gates, [gates, rows]."""
+    b_ih = sum(g_inputs, 1) if needs[3] else None
+    b_hh = None if not needs[4] else clone(b_ih) if g_hidden is g_inputs and b_ih is not None else sum(g_hidden, 1)
+    x_grad = mm(t(g_inputs), w_ih) if needs[0] else None
+    return (
+        x_grad if x_grad is None or len(x.shape) == 2 else reshape(x_grad, tuple(x.shape)),
+        mm(g_inputs, _as_rows(x)) if needs[1] else None,
+        _of_recurrent_weight(g_hidden, h0, _as_rows(out), sizes, reverse) if needs[2] else None,
+        b_ih,
+        b_hh,
+    )
+
+
+def _of_recurrent_weight(g_hidden: Any, h0: Any, out: Any, sizes: Sizes, reverse: bool) -> Any:
+    n, rows = sizes[0], sum_of(sizes)
+    if len(set(sizes)) > 1:
+        return mm(g_hidden, states_before(out, h0, sizes, reverse))
+    if len(sizes) == 1:
+        return mm(g_hidden, h0)
+    first, after = (rows - n, 0) if reverse else (0, n)
+    start = mm(getitem_slice(g_hidden, (slice(None), slice(first, first + n))), h0)
+    later = getitem_slice(g_hidden, (slice(None), slice(after, after + rows - n)))
+    return addmm(start, later, _rows(out, n - after, rows - after))
+
+
 # tanh or relu
 
 
@@ -113,13 +163,32 @@ def _rnn_spec(
     return Spec((*x.shape[:-1], h0.shape[1]), x.dtype), h0
 
 
+def _rnn_gates_spec(
+    g_out: Spec, g_h: Spec, w_hh: Spec, out: Spec, sizes: Sizes, reverse: bool, use_relu: bool
+) -> tuple[Spec, Spec]:
+    return Spec((w_hh.shape[0], sum_of(sizes)), g_out.dtype), g_h
+
+
+@opaque(spec=_rnn_gates_spec)
+def rnn_gate_grads(
+    xp: Any, g_out: Array, g_h: Array, w_hh: Array, out: Array, sizes: Sizes, reverse: bool, use_relu: bool
+) -> tuple[Array, Array]:
+    """Gradients of the sums before tanh or relu, [features, rows], and of the first state."""
+    return kernel.rnn_backward(_flat(g_out), g_h, w_hh, _flat(out), sizes=sizes, reverse=reverse, relu=use_relu)
+
+
 def _rnn_grads(
     g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
     sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    rows = _as_rows(g[0]), g[1], _as_rows(x)
-    grads = rnn_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, _as_rows(out[0]), sizes, reverse, use_relu, needs)
-    return _like_input(grads, x)
+    if _is_recorded(*g, x, w_hh):
+        rows = _as_rows(g[0]), g[1], _as_rows(x)
+        grads = rnn_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, _as_rows(out[0]), sizes, reverse, use_relu, needs)
+        return _like_input(grads, x)
+    g_out, g_h, wide_x, h0, w_ih, w_hh, states = _wide(*g, x, h0, w_ih, w_hh, out[0])
+    gates, dh = rnn_gate_grads(g_out, g_h, w_hh, states, sizes, reverse, use_relu)
+    of_x, *rest = _of_products(gates, gates, wide_x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
+    return _narrowed((of_x, dh, *rest), x)
 
 
 @opaque(spec=_rnn_spec, joint=_rnn_grads, name="StackBackward0")
@@ -134,20 +203,7 @@ def rnn_layer(
     return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False)
 
 
-def _rnn_grad_kernel(
-    g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
-    sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
-) -> tuple[Any, ...]:  # fmt: skip
-    wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
-    grads = kernel.rnn_backward(*wide, sizes=sizes, reverse=reverse, relu=use_relu, needs=needs)
-    return _narrowed(grads, x)
-
-
-def _narrowed(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
-    return tuple(None if a is None else a.astype(x.dtype) for a in grads) if _half(x) else grads
-
-
-@composite(fast=_rnn_grad_kernel)
+@composite()
 def rnn_layer_grad(
     g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     out: Array, sizes: Sizes, reverse: bool, use_relu: bool, needs: tuple[bool, ...],
@@ -184,18 +240,43 @@ def _lstm_spec(
         Spec((*x.shape[:-1], h0.shape[1]), x.dtype),
         h0,
         c0,
-        Spec((4 * size * rows,), x.dtype),
-        Spec((size * rows,), x.dtype),
+        Spec((4 * size * rows,), _kept_dtype(x)),
+        Spec((size * rows,), _kept_dtype(x)),
     )
+
+
+def _lstm_gates_spec(
+    g_out: Spec, g_h: Spec, g_c: Spec, c0: Spec, w_hh: Spec, w_hr: Spec | None, gates: Spec, cells: Spec,
+    sizes: Sizes, reverse: bool,
+) -> tuple[Spec, ...]:  # fmt: skip
+    made = Spec((w_hh.shape[0], sum_of(sizes)), g_out.dtype), g_h, g_c
+    return made if w_hr is None else (*made, w_hr)
+
+
+@opaque(spec=_lstm_gates_spec)
+def lstm_gate_grads(
+    xp: Any, g_out: Array, g_h: Array, g_c: Array, c0: Array, w_hh: Array, w_hr: Array | None, gates: Array,
+    cells: Array, sizes: Sizes, reverse: bool,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Gradients of the sums before the gates, [4 * features, rows], of the first state and cell, and of `w_hr`."""
+    given = _flat(g_out), g_h, g_c, c0, w_hh, w_hr
+    return kernel.lstm_backward(*given, gates=gates, cells=cells, sizes=sizes, reverse=reverse)
 
 
 def _lstm_grads(
     g: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, out: Any,
     sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    rows, kept = (_as_rows(g[0]), *g[1:3], _as_rows(x)), (_as_rows(out[0]), *out[3:])
-    grads = lstm_layer_grad(*rows, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, *kept, sizes, reverse, needs)
-    return _like_input(grads, x)
+    if _is_recorded(*g, x, w_hh):
+        rows, kept = (_as_rows(g[0]), *g[1:3], _as_rows(x)), (_as_rows(out[0]), *out[3:])
+        grads = lstm_layer_grad(*rows, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, *kept, sizes, reverse, needs)
+        return _like_input(grads, x)
+    wide = _wide(*g[:3], x, h0, c0, w_ih, w_hh, w_hr, *out[:1], *out[3:])
+    g_out, g_h, g_c, wide_x, h0, c0, w_ih, w_hh, w_hr, states, *kept = wide
+    gates, dh, dc, *projection = lstm_gate_grads(g_out, g_h, g_c, c0, w_hh, w_hr, *kept, sizes, reverse)
+    wanted = (needs[0], *needs[3:7])
+    of_x, *rest = _of_products(gates, gates, wide_x, h0, states, w_ih, sizes, reverse, wanted)
+    return _narrowed((of_x, dh, dc, *rest, projection[0] if projection else None), x)
 
 
 @opaque(spec=_lstm_spec, joint=_lstm_grads, name="MkldnnRnnLayerBackward0")
@@ -211,16 +292,6 @@ def lstm_layer(
     got = kernel.lstm_forward(*_wide(_flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes=sizes, reverse=reverse)
     out, h, c = (o.astype(x.dtype, copy=False) for o in got[:3])
     return out.reshape(*x.shape[:-1], out.shape[-1]), h, c, got[3], got[4]
-
-
-def _lstm_grad_kernel(
-    g_out: Any, g_h: Any, g_c: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any,
-    out: Any, gates: Any, cells: Any, sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
-) -> tuple[Any, ...]:  # fmt: skip
-    wide = _wide(g_out, g_h, g_c, x, h0, c0, w_ih, w_hh, w_hr, out)
-    return _narrowed(
-        kernel.lstm_backward(*wide, gates=gates, cells=cells, sizes=sizes, reverse=reverse, needs=needs), x
-    )
 
 
 def _lstm_steps(steps: _Recurrence, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -241,7 +312,7 @@ def _lstm_steps(steps: _Recurrence, x: Any, h0: Any, c0: Any, weights: tuple[Any
     return kept
 
 
-@composite(fast=_lstm_grad_kernel)
+@composite()
 def lstm_layer_grad(
     g_out: Array, g_h: Array, g_c: Array, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array,
     b_ih: Array | None, b_hh: Array | None, w_hr: Array | None, out: Array, gates: Array, cells: Array,
@@ -285,16 +356,39 @@ def _gru_spec(
     x: Spec, h0: Spec, w_ih: Spec, w_hh: Spec, b_ih: Spec | None, b_hh: Spec | None, sizes: Sizes, reverse: bool
 ) -> tuple[Spec, ...]:
     rows, size = sum_of(sizes), h0.shape[1]
-    return Spec((*x.shape[:-1], size), x.dtype), h0, Spec((4 * size * rows,), x.dtype)
+    return Spec((*x.shape[:-1], size), x.dtype), h0, Spec((4 * size * rows,), _kept_dtype(x))
+
+
+def _gru_gates_spec(
+    g_out: Spec, g_h: Spec, h0: Spec, w_hh: Spec, out: Spec, gates: Spec, sizes: Sizes, reverse: bool
+) -> tuple[Spec, Spec, Spec]:
+    made = Spec((w_hh.shape[0], sum_of(sizes)), g_out.dtype)
+    return made, made, g_h
+
+
+@opaque(spec=_gru_gates_spec)
+def gru_gate_grads(
+    xp: Any, g_out: Array, g_h: Array, h0: Array, w_hh: Array, out: Array, gates: Array, sizes: Sizes, reverse: bool
+) -> tuple[Array, Array, Array]:
+    """Gradients of the input's and of the state's share of the sums before the gates, [3 * features, rows] each, and
+    of the first state."""
+    given = _flat(g_out), g_h, h0, w_hh, _flat(out)
+    return kernel.gru_backward(*given, gates=gates, sizes=sizes, reverse=reverse)
 
 
 def _gru_grads(
     g: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any,
     sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    rows, kept = (_as_rows(g[0]), g[1], _as_rows(x)), (_as_rows(out[0]), out[2])
-    grads = gru_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, *kept, sizes, reverse, needs)
-    return _like_input(grads, x)
+    if _is_recorded(*g, x, w_hh):
+        rows, kept = (_as_rows(g[0]), g[1], _as_rows(x)), (_as_rows(out[0]), out[2])
+        grads = gru_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, *kept, sizes, reverse, needs)
+        return _like_input(grads, x)
+    wide = _wide(*g[:2], x, h0, w_ih, w_hh, out[0], out[2])
+    g_out, g_h, wide_x, h0, w_ih, w_hh, states, kept = wide
+    inputs, hidden, dh = gru_gate_grads(g_out, g_h, h0, w_hh, states, kept, sizes, reverse)
+    of_x, *rest = _of_products(inputs, hidden, wide_x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
+    return _narrowed((of_x, dh, *rest), x)
 
 
 @opaque(spec=_gru_spec, joint=_gru_grads, name="StackBackward0")
@@ -311,15 +405,7 @@ def gru_layer(
     return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False), gates
 
 
-def _gru_grad_kernel(
-    g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, out: Any, gates: Any,
-    sizes: Sizes, reverse: bool, needs: tuple[bool, ...],
-) -> tuple[Any, ...]:  # fmt: skip
-    wide = _wide(g_out, g_h, x, h0, w_ih, w_hh, out)
-    return _narrowed(kernel.gru_backward(*wide, gates=gates, sizes=sizes, reverse=reverse, needs=needs), x)
-
-
-@composite(fast=_gru_grad_kernel)
+@composite()
 def gru_layer_grad(
     g_out: Array, g_h: Array, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     out: Array, gates: Array, sizes: Sizes, reverse: bool, needs: tuple[bool, ...],

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
@@ -15,162 +12,30 @@ from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.conv_expand import Source, each, expand
-from rushlight.compiler.kernels.conv_shape import (
-    CHUNK_PRODUCTS,
-    FEW_POSITIONS,
-    MOST_CHUNKS,
-    Blocks,
-    Part,
-    Tiling,
-    forward_part,
-    register_blocks,
-    three,
-    tiling,
-    transposed_parts,
+from rushlight.compiler.kernels.conv_pack import pack_kernel, packed_weights
+from rushlight.compiler.kernels.conv_plan import (
+    Convolution,
+    describe,
+    is_direct,
+    scratch_row,
+    tile_bytes,
+    workspace,
 )
-from rushlight.compiler.kernels.conv_tile import Take, Weights, multiply_tile, scatter_rows
+from rushlight.compiler.kernels.conv_shape import Blocks
+from rushlight.compiler.kernels.conv_tile import Weights, first_tap, multiply_tile, own_weights, scatter_rows
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 from rushlight.compiler.lanes_core import Lanes
-from rushlight.compiler.target import host
 
 Ints = tuple[int, ...]
 IR = Any
-
-LINE = 64
-
-
-def aligned(n: int) -> int:
-    """`n` rounded up to whole cache lines."""
-    return -(-n // LINE) * LINE
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """What the code of one convolution, or of its data gradient, is made from; strides and offsets in bytes.
-
-    Attributes
-    ----------
-    images, groups : sizes
-    channels, outputs : channels that are summed over and that are made, of one group
-    parts : one, or for a data gradient one per residue
-    x : strides of image, channel, and the three dims
-    plane : the result's three sizes
-    weights : strides of one group's weight
-    weight_group : from one group's weight to the next's
-    offsets : of x, weight and bias in their buffers
-    """
-
-    images: int
-    groups: int
-    channels: int
-    outputs: int
-    parts: tuple[Part, ...]
-    dtype: str
-    lanes: int
-    registers: int
-    x: Ints
-    plane: Ints
-    weights: Weights
-    weight_group: int
-    offsets: Ints
-    bias_stride: int | None
-
-    @property
-    def size(self) -> int:
-        """Bytes of a number."""
-        return np.dtype(self.dtype).itemsize
-
-    @property
-    def products(self) -> int:
-        """Multiplications."""
-        taps = sum(p.positions * p.taps for p in self.parts)
-        return self.images * self.groups * self.channels * self.outputs * taps
-
-    @cached_property
-    def cut(self) -> Cut:
-        """How the work is cut."""
-        return cut(self)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How a convolution's work is cut: chunk `i` does a range of units; a unit is a slice of the tiles of an image
-    group's group of channels, for a range of blocks of output channels."""
-
-    images: int
-    image_groups: int
-    slices: int
-    splits: int
-    chunks: int
-    tilings: tuple[Tiling, ...]
-    blocks: tuple[Blocks, ...]
-    wide: Ints
-
-    @property
-    def units(self) -> int:
-        """Units of one group of channels."""
-        return self.image_groups * self.slices * self.splits
-
-
-def image_group(images: int, positions: int) -> int:
-    """Images that share a tile: several where one has few positions."""
-    if positions >= FEW_POSITIONS:
-        return 1
-    most = min(images, -(-2 * FEW_POSITIONS // positions))
-    return next(n for n in range(most, 0, -1) if images % n == 0 or n == 1)
-
-
-def cut(c: Convolution) -> Cut:
-    """Images first, then rows, then output channels are dealt out, by sizes alone."""
-    images = image_group(c.images, max(p.positions for p in c.parts))
-    image_groups = -(-c.images // images)
-    wanted = max(1, min(MOST_CHUNKS, c.products // CHUNK_PRODUCTS))
-    slices = 1
-    if image_groups * c.groups < wanted:
-        rows = max(p.rows.out for p in c.parts)
-        slices = min(rows, -(-wanted // (image_groups * c.groups)))
-    tilings = tuple(tiling(p, c.channels, images, c.size, slices) for p in c.parts)
-    slices = min(slices, max(t.tiles for t in tilings))
-    blocks, wide = [], []
-    for t in tilings:
-        b, w = register_blocks(c.outputs, t.rows * t.images * t.part.plane, c.lanes, c.registers)
-        blocks.append(b)
-        wide.append(w)
-    units = image_groups * c.groups * slices
-    splits = min(max(b.count for b in blocks), -(-wanted // units)) if units < wanted else 1
-    chunks = min(units * splits, wanted)
-    return Cut(images, image_groups, slices, splits, chunks, tilings, tuple(blocks), tuple(wide))
-
-
-def describe(x: Access, weight: Access, bias: Access | None, g: Geometry, groups: int, transposed: bool) -> Convolution:
-    """The convolution that `conv_kernel` is asked for."""
-    size, kernel, made, *steps = (g.input_size, g.kernel_size, g.output_size, g.stride, g.padding, g.dilation)
-    if transposed:
-        parts = transposed_parts(made, kernel, size, *steps)
-        channels, outputs = weight.shape[0] // groups, weight.shape[1]
-        by_output, by_channel = weight.strides[1], weight.strides[0]
-        group = channels * by_channel
-    else:
-        parts = (forward_part(size, kernel, made, *steps),)
-        channels, outputs = weight.shape[1], weight.shape[0] // groups
-        by_output, by_channel = weight.strides[0], weight.strides[1]
-        group = outputs * by_output
-    return Convolution(
-        images=x.shape[0], groups=groups, channels=channels, outputs=outputs, parts=parts, dtype=x.dtype.name,
-        lanes=host().lanes(x.dtype), registers=host().registers,
-        x=(*x.strides[:2], *three(x.strides[2:], 0)), plane=three(size if transposed else made, 1),
-        weights=Weights(by_output, by_channel, three(weight.strides[2:], 0)), weight_group=group,
-        offsets=(x.offset, weight.offset, bias.offset if bias else 0),
-        bias_stride=bias.strides[0] if bias else None,
-    )  # fmt: skip
 
 
 def conv_kernel(
     x: Access, weight: Access, bias: Access | None, out: Value, geometry: Geometry, groups: int = 1, *,
     transposed: bool = False, epilogue: Epilogue | None = None, calls: tuple[Call, ...] = (),
-) -> Kernel:  # fmt: skip
-    """The kernel of a convolution, or of its transpose.
+) -> list[Kernel]:  # fmt: skip
+    """The kernels of a convolution, or of its transpose: the last makes the result, one before it packs the weight.
 
     Parameters
     ----------
@@ -184,28 +49,31 @@ def conv_kernel(
     calls : the graph's calls that the convolution itself carries out
     """
     c = describe(x, weight, bias, geometry, groups, transposed)
-    reads = (x.root, weight.root) + ((bias.root,) if bias else ())
+    packing = [pack_kernel(c, weight)] if c.is_packed else []
+    (read,) = packing[0].writes if packing else (weight.root,)
+    reads = (x.root, read) + ((bias.root,) if bias else ())
     if epilogue is not None:
         reads += tuple(a.root for a in epilogue.inputs)
         calls += epilogue.calls
     kind = "transposed convolution" if transposed else "convolution"
-    return Kernel(
-        name=f"{kind} {_sizes(x.shape)} * {_sizes(weight.shape)}",
+    main = Kernel(
+        name=f"{kind} {_sizes(x.shape)} * {_sizes(weight.shape)}" + _followers(epilogue),
         key=f"conv {c} {c.cut}{'' if epilogue is None else _layout(epilogue)}",
         build=lambda module, name: build(module, name, c, epilogue),
         reads=reads,
         writes=(out,) if epilogue is None else epilogue.outputs,
         calls=calls,
-        inplace=() if epilogue is None else _inplace((x, weight, bias), epilogue, reads),
+        inplace=() if epilogue is None else _inplace((x, bias), epilogue, reads),
         chunks=c.cut.chunks,
         workspace=workspace(c) * c.cut.chunks,
-        flops=2 * c.products,
+        flops=2 * x.shape[0] * math.prod(weight.shape) * math.prod(geometry.output_size),
     )
+    return [*packing, main]
 
 
 def _inplace(own: tuple[Access | None, ...], e: Epilogue, reads: tuple[Value, ...]) -> tuple[tuple[int, int], ...]:
     """An output may take the memory of an epilogue's operand that nothing else reads: both are at the same place."""
-    apart = {a.root for a in own if a is not None}
+    apart = {a.root for a in own if a is not None} | {reads[1]}
     apart |= {a.root for a in e.inputs if not a.is_whole or math.prod(a.root.shape) != math.prod(e.outputs[0].shape)}
     return tuple(
         (w, r)
@@ -221,37 +89,12 @@ def _layout(e: Epilogue) -> str:
     return f" {e.key} {inputs} {[v.dtype.name for v in e.outputs]}"
 
 
+def _followers(e: Epilogue | None) -> str:
+    return "" if e is None else " + " + " ".join(call.op.name for call in e.calls)
+
+
 def _sizes(shape: Ints) -> str:
     return "x".join(map(str, shape))
-
-
-def scratch_row(c: Convolution, i: int) -> int:
-    """Bytes of a block's results of one output channel, where they are spread out afterwards."""
-    t, across = c.cut.tilings[i], c.cut.wide[i] * c.lanes
-    return -(-t.rows * t.images * t.part.plane // across) * across * c.size
-
-
-def is_direct(c: Convolution, i: int) -> bool:
-    """Whether results of a part go to the result's memory as they are: its positions are runs of it."""
-    t = c.cut.tilings[i]
-    return t.part.is_whole and t.images == 1
-
-
-def tile_bytes(c: Convolution, i: int) -> int:
-    """Bytes of a tile's input, with room for the last block's vectors beyond its positions."""
-    return aligned(c.cut.tilings[i].bytes + (c.cut.wide[i] + 1) * c.lanes * c.size)
-
-
-def scratch_bytes(c: Convolution, i: int) -> int:
-    """Bytes of a block's scratch."""
-    if is_direct(c, i):
-        return 0
-    return aligned(c.cut.blocks[i].most * scratch_row(c, i) + c.lanes * c.size)
-
-
-def workspace(c: Convolution) -> int:
-    """Bytes of one chunk's workspace: the parts take turns."""
-    return max(tile_bytes(c, i) + scratch_bytes(c, i) for i in range(len(c.parts)))
 
 
 class Writer:
@@ -289,23 +132,14 @@ class Writer:
         count = k.images if c.images % k.images == 0 else code.least(k.images, code.sub(c.images, first))
         x = code.at(self.x, code.mul(first, c.x[0]))
         x = code.at(x, code.mul(group, c.channels * c.x[1]))
-        w = code.at(self.w, code.mul(group, c.weight_group))
         bias = None if self.bias is None else code.at(self.bias, code.mul(group, c.outputs * (c.bias_stride or 0)))
         for i in range(len(c.parts)):
-            self.part(i, Source(x, c.x), w, bias, (first, count), code.mul(group, c.outputs), piece, split)
+            self.part(i, Source(x, c.x), group, bias, (first, count), piece, split)
 
     def part(
-        self,
-        i: int,
-        x: Source,
-        w: IR,
-        bias: IR,
-        images: tuple[Index, Index],
-        channel: Index,
-        piece: Index,
-        split: Index,
+        self, i: int, x: Source, group: Index, bias: IR, images: tuple[Index, Index], piece: Index, split: Index
     ) -> None:
-        """The tiles of one part that belong to a slice, for `images` (first, count) from an output channel on."""
+        """The tiles of one part that belong to a slice, for `images` (first, count)."""
         code, k = self.code, self.c.cut
         t = k.tilings[i]
         low = code.divide(code.mul(piece, t.tiles), k.slices)[0]
@@ -315,55 +149,20 @@ class Writer:
             first = code.mul(code.add(low, j), t.rows)
             even = t.part.rows.out % t.rows == 0
             rows = t.rows if even else code.least(t.rows, code.sub(t.part.rows.out, first))
-            if t.part.taps:
-                expand(code, t, x, self.space, first, rows, images[1])
-            self.results(i, w, bias, images, channel, first, rows, split)
+            Tile(self, i, group, bias, images, (first, rows), split).write(x)
 
         each(code, code.sub(high, low), tile)
 
-    def results(
-        self, i: int, w: IR, bias: IR, image_range: tuple[Index, Index], channel_base: Index, first: Index, rows: Index,
-        split: Index,
-    ) -> None:  # fmt: skip
-        """The products of one tile."""
-        image, images = image_range
-        code, c, k = self.code, self.c, self.c.cut
-        t, blocks, wide = k.tilings[i], k.blocks[i], k.wide[i]
-        low = code.divide(code.mul(split, blocks.count), k.splits)[0]
-        high = code.divide(code.mul(code.add(split, 1), blocks.count), k.splits)[0]
-        direct = is_direct(c, i)
-        scratch = code.at(self.space, tile_bytes(c, i))
-        row = t.images * t.part.plane
-
-        def start(channel: Index, count: int) -> list[IR]:
-            if bias is None:
-                return [code.zero] * count
-            step = c.bias_stride or 0
-            return [
-                code.spread(code.load_number(code.at(bias, code.mul(code.add(channel, r), step)))) for r in range(count)
-            ]
-
-        def finish(channel: Index, count: int) -> Take:
-            def to_result(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
-                self.put(v, image, n, code.add(channel_base, code.add(channel, r)), code.add(p, begin), mask)
-
-            def to_scratch(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
-                place = code.add(code.mul(r, scratch_row(c, i)), code.mul(p, c.size))
-                code.store(v, code.at(scratch, place))
-
-            return to_result if direct else to_scratch
-
-        def after(channel: Index, count: int) -> None:
-            def take(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
-                self.put(v, image, n, code.add(channel_base, code.add(channel, r)), p, mask)
-
-            if not direct:
-                scatter_rows(code, t, scratch, scratch_row(c, i), count, first, rows, images, c.plane[1:], take)
-
-        begin = code.mul(first, t.part.plane)
-        multiply_tile(
-            code, t, c.weights, blocks, wide, (low, high), code.mul(rows, row), self.space, w, start, finish, after
-        )
+    def weights(self, i: int, group: Index, first: Index, rows: int) -> tuple[IR, Weights]:
+        """Where a block's weights lie, of a part, and how."""
+        code, c = self.code, self.c
+        part = c.parts[i]
+        if c.is_packed:
+            block = code.add(code.mul(group, c.outputs), first)
+            at = code.mul(block, c.channels * part.taps * c.size)
+            return code.at(code.at(self.w, c.packed_part(i)), at), packed_weights(part, rows, c.size)
+        at = code.add(code.mul(group, c.weight_group), code.mul(first, c.weights.output))
+        return code.at(code.at(self.w, at), first_tap(part, c.weights)), own_weights(part, c.weights)
 
     def put(self, v: IR, image: Index, n: Index, channel: Index, position: Index, mask: Mask) -> None:
         """Write results that are neighbours in memory, or what the epilogue makes of them."""
@@ -393,6 +192,140 @@ class Writer:
             return code.emitter.splat(one, code.lanes)
         at = code.add(at, code.mul(position, a.dtype.itemsize))
         return code.emitter.load(code.at(pointer, at), a.dtype, code.lanes, where)
+
+
+class Tile:
+    """One tile of a part, for a range of blocks of output channels."""
+
+    def __init__(
+        self, writer: Writer, i: int, group: Index, bias: IR, images: tuple[Index, Index], rows: tuple[Index, Index],
+        split: Index,
+    ) -> None:  # fmt: skip
+        self.writer, self.i, self.group, self.bias = writer, i, group, bias
+        self.code, self.c = writer.code, writer.c
+        code, k = self.code, self.c.cut
+        self.image, self.images = images
+        self.first, self.rows = rows
+        self.tiling, self.blocks = k.tilings[i], k.blocks[i]
+        self.low = code.divide(code.mul(split, self.blocks.count), k.splits)[0]
+        self.high = code.divide(code.mul(code.add(split, 1), self.blocks.count), k.splits)[0]
+        self.scratch = code.at(writer.space, tile_bytes(self.c, i))
+        self.row = scratch_row(self.c, i)
+
+    def write(self, x: Source) -> None:
+        """Its products, and what becomes of them."""
+        t, code = self.tiling, self.code
+        if t.passes == 1:
+            if t.part.taps:
+                expand(code, t, x, self.writer.space, self.first, self.rows, self.images)
+            self.products(0, self.bias_of, self.finish, self.after)
+            return
+        base = first_of(code, self.blocks, self.low)
+        count = code.sub(first_of(code, self.blocks, self.high), base)
+        self.fill(base, count)
+
+        def one(n: Index) -> None:
+            from_channel = code.at(x.pointer, code.mul(n, t.channels * x.channel))
+            expand(code, t, Source(from_channel, self.c.x), self.writer.space, self.first, self.rows, self.images)
+            self.products(code.mul(n, t.channels), self.held(base), self.hold(base), lambda first, rows: None)
+
+        each(code, t.passes, one)
+        self.spread(base, count)
+
+    def products(self, channel: Index, start: Any, finish: Any, after: Any) -> None:
+        """Add the products of the tile's channels, from `channel` on."""
+        code, t = self.code, self.tiling
+
+        def weights(first: Index, rows: int) -> tuple[IR, Weights]:
+            pointer, laid = self.writer.weights(self.i, self.group, first, rows)
+            return code.at(pointer, code.mul(channel, laid.channel)), laid
+
+        positions = code.mul(self.rows, t.images * t.part.plane)
+        multiply_tile(
+            code, t, weights, self.blocks, self.c.cut.wide[self.i], (self.low, self.high), positions, self.writer.space,
+            start, finish, after,
+        )  # fmt: skip
+
+    def bias_of(self, first: Index, count: int) -> Callable[[int, Index], IR]:
+        """What accumulators of a block hold at first."""
+        code, step = self.code, self.c.bias_stride or 0
+        if self.bias is None:
+            return lambda r, p: code.zero
+        at = [code.at(self.bias, code.mul(code.add(first, r), step)) for r in range(count)]
+        held = [code.spread(code.load_number(pointer)) for pointer in at]
+        return lambda r, p: held[r]
+
+    def finish(self, first: Index, count: int) -> Any:
+        """What takes the results of a block."""
+        code, c = self.code, self.c
+        channel = code.add(code.mul(self.group, c.outputs), first)
+        begin = code.mul(self.first, self.tiling.part.plane)
+
+        def to_result(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+            self.writer.put(v, self.image, n, code.add(channel, r), code.add(p, begin), mask)
+
+        def to_scratch(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+            code.store(v, self.waiting(r, p))
+
+        return to_result if is_direct(c, self.i) else to_scratch
+
+    def after(self, first: Index, count: int) -> None:
+        """Behind each block: its results go where they belong."""
+        if not is_direct(self.c, self.i):
+            self.spread(first, count)
+
+    def spread(self, first: Index, count: Index) -> None:
+        """Results that wait, of so many output channels, go where they belong."""
+        code, c = self.code, self.c
+        channel = code.add(code.mul(self.group, c.outputs), first)
+
+        def take(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+            self.writer.put(v, self.image, n, code.add(channel, r), p, mask)
+
+        rows = (self.first, self.rows)
+        scatter_rows(code, self.tiling, self.scratch, self.row, count, rows, self.images, c.plane[1:], take)
+
+    def waiting(self, r: Index, p: Index) -> IR:
+        """Where results wait: row of the scratch, position of the tile."""
+        code = self.code
+        return code.at(self.scratch, code.add(code.mul(r, self.row), code.mul(p, self.c.size)))
+
+    def fill(self, base: Index, count: Index) -> None:
+        """Let the sums of output channels from `base` on begin with the bias."""
+        code = self.code
+
+        def channel(r: Index) -> None:
+            value = self.bias_of(code.add(base, r), 1)(0, 0)
+            vectors = self.row // (code.lanes * code.size)
+            each(code, vectors, lambda v: code.store(value, self.waiting(r, code.mul(v, code.lanes))))
+
+        each(code, count, channel)
+
+    def held(self, base: Index) -> Any:
+        """What accumulators hold at first: the sums of earlier passes."""
+        code = self.code
+
+        def start(first: Index, count: int) -> Callable[[int, Index], IR]:
+            return lambda r, p: code.load(self.waiting(code.add(code.sub(first, base), r), p))
+
+        return start
+
+    def hold(self, base: Index) -> Any:
+        """What takes the sums of a pass."""
+        code = self.code
+
+        def finish(first: Index, count: int) -> Any:
+            def store(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+                code.store(v, self.waiting(code.add(code.sub(first, base), r), p))
+
+            return store
+
+        return finish
+
+
+def first_of(code: Code, blocks: Blocks, n: Index) -> Index:
+    """The first output channel of a block."""
+    return code.add(code.mul(n, blocks.most - 1), code.least(n, blocks.big))
 
 
 def can_fuse(a: Access) -> bool:

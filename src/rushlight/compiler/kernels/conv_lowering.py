@@ -38,7 +38,7 @@ def accesses(values: Sequence[Any], resolve: Resolve) -> list[Access | None] | N
     return found if len(dtypes) == 1 else None
 
 
-def convolution(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
+def convolution(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> list[Kernel] | None:
     """`convolution`, with what follows on its elements."""
     found = accesses(call.operands, resolve)
     if found is None or 0 in call.result.shape:
@@ -52,7 +52,7 @@ def convolution(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) 
     return conv_kernel(x, weight, bias, call.result, geometry, p.get("groups", 1), epilogue=epilogue, calls=(call,))
 
 
-def transposed(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
+def transposed(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> list[Kernel] | None:
     """`convolution_transposed`, with what follows on its elements."""
     found = accesses(call.operands, resolve)
     if found is None or 0 in call.result.shape:

@@ -22,8 +22,13 @@ MOST_CHUNKS = 16
 CHUNK_PRODUCTS = 1 << 19
 # What a tile's expanded input may take of the second-level cache.
 TILE_BYTES = 3 << 17
-# Images with fewer positions than this share a tile.
-FEW_POSITIONS = 64
+# Positions of a tile that waste little of vectors and let weights be read often enough once they are in the cache.
+TILE_POSITIONS = 256
+MOST_POSITIONS = 512
+# Channels times taps that are summed over at once at least, where channels are summed over in passes.
+PASS_TAPS = 256
+# Positions of a line of a convolution by one tap.
+LONG_LINE = 512
 
 
 @dataclass(frozen=True)
@@ -165,13 +170,14 @@ def transposed_parts(
 @dataclass(frozen=True)
 class Tiling:
     """How one part of an image group is cut into tiles of rows, and how a tile's input lies in the workspace:
-    [channel][tap of middle and last dim][residue][row][image][position]."""
+    [channel][tap of middle and last dim][residue][row][image][position]. `channels` are those of one of `passes`."""
 
     part: Part
     channels: int
     images: int
     size: int
     tiles: int
+    passes: int = 1
 
     @property
     def rows(self) -> int:
@@ -205,13 +211,41 @@ class Tiling:
 
 
 def tiling(part: Part, channels: int, images: int, size: int, least: int) -> Tiling:
-    """Tiles that fit the cache, at least `least` of them where there are as many rows."""
-    one = Tiling(part, channels, images, size, 1)
-    per_row = channels * part.spread * part.rows.phases * one.row
-    most = max(1, TILE_BYTES // max(1, per_row) - part.rows.span)
-    tiles = max(-(-part.rows.out // most), min(least, part.rows.out))
-    rows = -(-part.rows.out // tiles)
-    return Tiling(part, channels, images, size, -(-part.rows.out // rows))
+    """Tiles that fit the cache, at least `least` of them where there are as many rows.
+
+    Where they would have few positions, channels are summed over in passes, fewer at a time.
+    """
+    tiles = min(least, part.rows.out)
+    row = images * part.plane
+    most = min(-(-part.rows.out // tiles), max(1, MOST_POSITIONS // row))
+
+    def rows_of(count: int) -> int:
+        per_row = count * part.spread * part.rows.phases * row * size
+        return min(most, max(1, TILE_BYTES // max(1, per_row) - part.rows.span))
+
+    wanted = min(most, -(-TILE_POSITIONS // row))
+    least_channels = max(1, PASS_TAPS // max(1, part.taps))
+    passes = 1
+    for n in range(1, channels // least_channels + 1):
+        if channels % n == 0:
+            passes = n
+            if rows_of(channels // n) >= wanted:
+                break
+    channels //= passes
+    tiles = -(-part.rows.out // rows_of(channels))
+    tiles = -(-part.rows.out // -(-part.rows.out // max(tiles, min(least, part.rows.out))))
+    return Tiling(part, channels, images, size, tiles, passes)
+
+
+def image_group(images: int, positions: int, lanes: int, heavy: bool) -> int:
+    """Images that share a tile, by what vectors waste, how often heavy weights are read, and what sharing costs."""
+
+    def cost(n: int) -> float:
+        waste = -(-n * positions // lanes) * lanes / (n * positions)
+        return waste + (64 if heavy else 8) / (n * positions) + (0.08 if n > 1 else 0)
+
+    most = max(1, min(images, MOST_POSITIONS // positions))
+    return min((n for n in range(1, most + 1) if images % n == 0), key=cost)
 
 
 @dataclass(frozen=True)

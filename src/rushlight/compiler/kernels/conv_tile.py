@@ -52,21 +52,18 @@ def accumulate(
         for m in range(part.middle.taps):
             for k in range(part.last.taps):
                 offset = (m * part.last.taps + k) * tiling.tap
-                acc = step(acc, code.at(x_at, offset), code.at(w_at, _further(part, weights, 0, m, k)))
+                acc = step(acc, code.at(x_at, offset), code.at(w_at, m * weights.taps[1] + k * weights.taps[2]))
         return acc
 
     def taps(acc: Sequence[IR], x_at: IR, w_at: IR) -> Sequence[IR]:
         if part.rows.taps * part.spread * rows * vectors <= UNROLLED_PRODUCTS:
             for d in range(part.rows.taps):
-                acc = inner(
-                    acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, _further(part, weights, d, 0, 0))
-                )
+                acc = inner(acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, d * weights.taps[0]))
             return acc
-        every = weights.taps[0] * part.rows.tap_every
 
         def row_tap(d: Index, *held: IR) -> Sequence[IR]:
             there = code.at(x_at, row_offset(code, tiling, d))
-            return inner(held, there, code.at(w_at, code.mul(d, every)))
+            return inner(held, there, code.at(w_at, code.mul(d, weights.taps[0])))
 
         return code.loop(part.rows.taps, row_tap, acc)
 
@@ -93,9 +90,10 @@ def row_offset(code: Code, tiling: Tiling, tap: Index) -> Index:
     return code.add(shifted, -axis.low * tiling.row)
 
 
-def _further(part: Part, weights: Weights, d: int, m: int, k: int) -> int:
-    """Bytes in the weight from a part's first tap to its tap number d, m, k."""
-    return sum(i * axis.tap_every * step for axis, i, step in zip(part.axes, (d, m, k), weights.taps, strict=True))
+def own_weights(part: Part, weights: Weights) -> Weights:
+    """The strides that lead from one of a part's taps to the next."""
+    d, m, k = (axis.tap_every * step for axis, step in zip(part.axes, weights.taps, strict=True))
+    return Weights(weights.output, weights.channel, (d, m, k))
 
 
 def first_tap(part: Part, weights: Weights) -> int:
@@ -104,26 +102,27 @@ def first_tap(part: Part, weights: Weights) -> int:
 
 
 def multiply_tile(
-    code: Code, tiling: Tiling, weights: Weights, blocks: Blocks, wide: int, block_range: tuple[Index, Index],
-    positions: Index, x: IR, w: IR, start: Callable[[Index, int], list[IR]], finish: Callable[[Index, int], Take],
-    after: Callable[[Index, int], None],
+    code: Code, tiling: Tiling, weights: Callable[[Index, int], tuple[IR, Weights]], blocks: Blocks, wide: int,
+    block_range: tuple[Index, Index], positions: Index, x: IR, start: Callable[[Index, int], Callable[[int, Index], IR]],
+    finish: Callable[[Index, int], Take], after: Callable[[Index, int], None],
 ) -> None:  # fmt: skip
     """Write the results of a tile's `positions` for a range of blocks of output channels.
 
-    `start(first, rows)` gives a vector for each row of a block, what its accumulators hold at first; `finish(first,
-    rows)` gives what takes its results, with the position in the tile; `after(first, rows)` comes behind each block.
+    Of a block of `rows` output channels from `first` on, `weights(first, rows)` says where its weights lie,
+    `start(first, rows)` gives what accumulators hold at first, of a row and from a position on, `finish(first, rows)`
+    what takes its results, with the position in the tile; `after(first, rows)` comes behind each block.
     """
 
     def block(first: Index, rows: int) -> None:
-        w_at = code.at(code.at(w, code.mul(first, weights.output)), first_tap(tiling.part, weights))
+        w_at, laid = weights(first, rows)
         take = finish(first, rows)
         begin = start(first, rows)
         across = wide * code.lanes
 
         def columns(p: Index) -> tuple[()]:
             offset = code.mul(p, code.size)
-            acc = [begin[i] for i in range(rows) for _ in range(wide)]
-            acc = list(accumulate(code, tiling, weights, rows, code.at(x, offset), w_at, acc))
+            acc = [begin(i, code.add(p, v * code.lanes)) for i in range(rows) for v in range(wide)]
+            acc = list(accumulate(code, tiling, laid, rows, code.at(x, offset), w_at, acc))
             for v in range(wide):
                 here = code.add(p, v * code.lanes)
                 known = isinstance(positions, int) and positions % across == 0
@@ -136,34 +135,34 @@ def multiply_tile(
         after(first, rows)
 
     low, high = block_range
+    each(code, code.sub(high, low), lambda b: each_block(code, blocks, code.add(low, b), block))
+
+
+def each_block(code: Code, blocks: Blocks, n: Index, body: Callable[[Index, int], None]) -> None:
+    """body(first row, rows) for block `n`, written once for each size."""
     most, big = blocks.most, blocks.big
-
-    def one(b: Index) -> None:
-        n = code.add(low, b)
-        whole = big == blocks.count or (n < big if isinstance(n, int) else None)
-        if whole is not None:
-            first = code.mul(n, most) if whole else code.add(code.mul(n, most - 1), big)
-            block(first, most if whole else most - 1)
-            return
-        small = code.b.icmp_signed(">=", n, code.value(big))
-        code.when(
-            small,
-            lambda: block(code.add(code.mul(n, most - 1), big), most - 1),
-            lambda: block(code.mul(n, most), most),
-        )
-
-    each(code, code.sub(high, low), one)
+    whole = big == blocks.count or (n < big if isinstance(n, int) else None)
+    if whole is not None:
+        body(code.mul(n, most) if whole else code.add(code.mul(n, most - 1), big), most if whole else most - 1)
+        return
+    small = code.b.icmp_signed(">=", n, code.value(big))
+    code.when(
+        small,
+        lambda: body(code.add(code.mul(n, most - 1), big), most - 1),
+        lambda: body(code.mul(n, most), most),
+    )
 
 
 def scatter_rows(
-    code: Code, tiling: Tiling, scratch: IR, scratch_row: int, rows: int, first_row: Index, count: Index,
+    code: Code, tiling: Tiling, scratch: IR, scratch_row: int, channels: Index, rows: tuple[Index, Index],
     images: Index, sizes: Sequence[int], take: Take,
 ) -> None:  # fmt: skip
     """Hand the lines of a block's scratch to `take`, spread out where the part makes every n-th position.
 
-    `sizes` are the middle and last size of the result.
+    `rows` are the tile's first output row and how many there are, `sizes` the middle and last size of the result.
     """
     part = tiling.part
+    first_row, count = rows
     middle, last = sizes
 
     def line(i: Index, d: Index, n: Index, m: Index) -> None:
@@ -183,7 +182,7 @@ def scatter_rows(
 
         each(code, count, over_images)
 
-    each(code, rows, over_rows)
+    each(code, channels, over_rows)
 
 
 def _place(code: Code, axis: Axis, at: Index) -> Index:

@@ -17,7 +17,7 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.conv import aligned, image_group
+from rushlight.compiler.kernels.conv_plan import aligned, flattened
 from rushlight.compiler.kernels.conv_expand import Source, both, each, expand, inside, strided_load
 from rushlight.compiler.kernels.conv_shape import (
     CHUNK_PRODUCTS,
@@ -26,6 +26,7 @@ from rushlight.compiler.kernels.conv_shape import (
     Part,
     Tiling,
     forward_part,
+    image_group,
     three,
     tiling,
 )
@@ -194,9 +195,14 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     """The computation that `weight_kernels` is asked for."""
     steps = (geometry.stride, geometry.padding, geometry.dilation)
     part = forward_part(geometry.input_size, geometry.kernel_size, geometry.output_size, *steps)
-    channels, outputs, size = x.shape[1] // groups, g.shape[1] // groups, x.dtype.itemsize
+    size = x.dtype.itemsize
+    x_steps, g_steps = ((*a.strides[:2], *three(a.strides[2:], 0)) for a in (x, g))
+    flat = flattened((part,), x_steps, size), flattened((part,), g_steps, size)
+    if flat[0] is not None and flat[1] is not None:
+        ((part,), x_steps, _), (_, g_steps, _) = flat
+    channels, outputs = x.shape[1] // groups, g.shape[1] // groups
     block = dot_block(part, outputs, channels, host().registers)
-    together = image_group(x.shape[0], part.positions)
+    together = image_group(x.shape[0], part.positions, host().lanes(x.dtype), False)
     image_groups = -(-x.shape[0] // together)
     products = x.shape[0] * part.positions * groups * channels * outputs * part.taps
     wanted = max(1, min(MOST_CHUNKS, products // CHUNK_PRODUCTS))
@@ -204,7 +210,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     most = min(wanted, max(1, SUMS_BYTES // whole))
     t = tiling(part, channels, together, size, min(part.rows.out, -(-most // image_groups)))
     ranges = min(most, image_groups * t.tiles)
-    cells = min(channels, -(-wanted // (ranges * groups)))
+    cells = min(channels, max(t.passes, -(-wanted // (ranges * groups))))
     cell = -(-channels // cells)
     if block.channels and cell % block.across:
         cell = min(channels, -(-cell // block.across) * block.across)
@@ -217,8 +223,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
         several = min(-(-STEPS // steps_of_tile), max(1, 2 * TILE_BYTES // t.bytes), -(-image_groups // ranges))
     return WeightGradient(
         images=x.shape[0], groups=groups, channels=channels, outputs=outputs, tiling=t, dtype=x.dtype.name,
-        lanes=lanes, x=(*x.strides[:2], *three(x.strides[2:], 0)),
-        g=(*g.strides[:2], *three(g.strides[2:], 0)), offsets=(x.offset, g.offset), block=block, cell=cell, cells=cells,
+        lanes=lanes, x=x_steps, g=g_steps, offsets=(x.offset, g.offset), block=block, cell=cell, cells=cells,
         several=several, ranges=min(ranges, -(-image_groups // several) * t.tiles),
         pieces=min(groups * cells, -(-wanted // ranges)),
     )  # fmt: skip

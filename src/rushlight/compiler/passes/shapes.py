@@ -112,7 +112,7 @@ def _placed_there(placed: Call, index: Any, wanted: Value) -> Value | None:
 
 
 def _part_of(joined: Call, index: Any, wanted: Value) -> Found:
-    cut = the_range(index, joined.result.shape)
+    cut = the_range(ranged(index, joined.result.shape), joined.result.shape)
     if cut is None or cut[0] != joined.params["dim"] % len(joined.result.shape):
         return None
     dim, at = cut[0], 0
@@ -162,7 +162,7 @@ def split_apart(call: Call, rewriter: Rewriter) -> Found:
 def unbound(call: Call, rewriter: Rewriter) -> Found:
     """Each piece of an unbind is a slice that takes one position."""
     x, dim = call.operands[0], call.params["dim"]
-    return tuple(rewriter.make("getitem_select", x, index=(*(slice(None),) * dim, i)) for i in range(x.shape[dim]))
+    return tuple(rewriter.make("getitem_select", x, index=(*(slice(None),) * dim, i, ...)) for i in range(x.shape[dim]))
 
 
 def joined(call: Call, rewriter: Rewriter) -> Found:
@@ -216,6 +216,8 @@ def _placed_range(a: Any) -> Any:
 
 def ranged(index: Any, shape: tuple[int, ...]) -> Any:
     """A basic index with ranges of one position for positions."""
+    if index and index[-1] is Ellipsis:
+        index = index[:-1]
     if len(index) > len(shape):
         return index
     return tuple(slice(i % n, i % n + 1) if type(i) is int and n else i for i, n in zip(index, shape, strict=False))
