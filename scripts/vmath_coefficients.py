@@ -1,6 +1,7 @@
-"""Derives the polynomials of `rushlight/compiler/vmath_*.py`: minimax in relative error, by Remez's exchange.
+"""Derives the polynomials of `rushlight/compiler/vmath_tables.py`: minimax in relative error, by Remez's exchange.
 
-Run it to print the tables: `python scripts/vmath_coefficients.py [name ...]`. Needs mpmath.
+`python scripts/vmath_coefficients.py [name ...]` prints tables, `--check` compares them with the package's.
+Needs mpmath.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import mpmath as mp
+
+from rushlight.compiler import vmath_tables
 
 mp.mp.dps = 90
 
@@ -71,27 +74,6 @@ def _zero(error: Callable[[Any], Any], a: Any, b: Any) -> Any:
     return (a + b) / 2
 
 
-def rounded(
-    f: Callable[[Any], Any], low: Any, high: Any, degree: int, kind: Any, fixed: int = 0, **rules: Any
-) -> tuple[list[float], Any]:
-    """Minimax coefficients as numbers of `kind`, the lowest `fixed` rounded first and the others fitted again."""
-    done: list[float] = []
-    weight = rules.get("weight") or (lambda x: 1 / f(x))
-    for k in range(fixed):
-        held = list(done)
-        c, worst = remez(
-            lambda x, held=held, k=k: (f(x) - mp.polyval(held[::-1], x)) / x**k if held else f(x),
-            low, high, degree - k, lambda x, k=k: weight(x) * x**k,
-        )  # fmt: skip
-        done.append(float(kind(float(c[0]))))
-    held = list(done)
-    c, worst = remez(
-        lambda x: (f(x) - mp.polyval(held[::-1], x)) / x**fixed if held else f(x),
-        low, high, degree - fixed, lambda x: weight(x) * x**fixed,
-    )  # fmt: skip
-    return done + [float(kind(float(v))) for v in c], worst
-
-
 TINY = mp.mpf(10) ** -9
 
 
@@ -108,16 +90,24 @@ def _erfcx(x: Any) -> Any:
     return mp.exp(x * x) * mp.erfc(x)
 
 
+def _of_exp(r: Any) -> Any:
+    return (r * r + TINY**2) / mp.exp(r)
+
+
+def _of_exp2(r: Any) -> Any:
+    return (abs(r) + TINY) / mp.mpf(2) ** r
+
+
 ERFCX_POLE = mp.mpf("2.5")
 LN2_HALF = mp.log(2) / 2 * mp.mpf("1.0001")
 QUARTER = (mp.pi / 4) ** 2 * mp.mpf("1.0001")
 
 # name: function, low, high, degree, weight of the error; the result it enters has relative error weight * error
 TABLES: dict[str, tuple[Any, ...]] = {
-    "exp32": (_guarded(lambda r: (mp.expm1(r) - r) / r**2, 0.5), -LN2_HALF, LN2_HALF, 4, lambda r: r**2 + TINY**2),
-    "exp64": (_guarded(lambda r: (mp.expm1(r) - r) / r**2, 0.5), -LN2_HALF, LN2_HALF, 9, lambda r: r**2 + TINY**2),
-    "exp2_32": (_guarded(lambda r: (2**r - 1) / r, mp.log(2)), -0.5002, 0.5002, 5, lambda r: abs(r) + TINY),
-    "exp2_64": (_guarded(lambda r: (2**r - 1) / r, mp.log(2)), -0.5002, 0.5002, 10, lambda r: abs(r) + TINY),
+    "exp32": (_guarded(lambda r: (mp.expm1(r) - r) / r**2, 0.5), -LN2_HALF, LN2_HALF, 4, _of_exp),
+    "exp64": (_guarded(lambda r: (mp.expm1(r) - r) / r**2, 0.5), -LN2_HALF, LN2_HALF, 9, _of_exp),
+    "exp2_32": (_guarded(lambda r: (2**r - 1) / r, mp.log(2)), -0.5002, 0.5002, 5, _of_exp2),
+    "exp2_64": (_guarded(lambda r: (2**r - 1) / r, mp.log(2)), -0.5002, 0.5002, 10, _of_exp2),
     "log32": (
         _guarded(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, mp.mpf(1) / 3),
         -mp.mpf(1) / 3, mp.mpf(1) / 3, 8, lambda f: f * f + TINY**2,
@@ -158,14 +148,26 @@ TABLES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def main(names: list[str]) -> None:
-    """Print tables."""
-    for name in names or TABLES:
-        f, low, high, degree, weight = TABLES[name]
-        coefficients, worst = remez(f, low, high, degree, weight)
-        print(f"{name}: {mp.nstr(worst, 3)}")
-        print("   ", ", ".join(repr(float(c)) for c in coefficients))
+def coefficients_of(name: str) -> tuple[list[float], Any]:
+    """A table as float64 numbers, and its error before that rounding."""
+    f, low, high, degree, weight = TABLES[name]
+    found, worst = remez(f, low, high, degree, weight)
+    return [float(c) for c in found], worst
+
+
+def main(names: list[str]) -> int:
+    """Print tables, or with --check compare all with those of the package."""
+    wrong = []
+    for name in TABLES if "--check" in names or not names else names:
+        found, worst = coefficients_of(name)
+        if "--check" not in names:
+            print(f"{name.upper()} = {tuple(found)}  # error {mp.nstr(worst, 3)}")
+        elif tuple(found) != getattr(vmath_tables, name.upper()):
+            wrong.append(name)
+    if wrong:
+        print("differ from the package's:", *wrong)
+    return len(wrong)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

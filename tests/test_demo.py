@@ -64,3 +64,10 @@ def test_options(run_python: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [("--epochs", "0"), ("--epochs", "many"), ("--walk",)])
 def test_bad_options_are_refused(run_python: Run, arguments: tuple[str, ...]) -> None:
     assert run_python("-m", "rushlight", "demo", *arguments, check=False).returncode == 2
+
+
+def test_compiled_and_eager_training_compared(run_python: Run) -> None:
+    out = run_python("-m", "rushlight", "demo", "--compile", "--epochs", "2", "--no-plot").stdout
+    assert re.search(r"all training steps took [\d.]+ s .*, eagerly [\d.]+ s: compiled [\d.]+ times as fast", out)
+    (pair,) = re.findall(r"last loss ([\d.]+), eagerly ([\d.]+)", out)
+    assert float(pair[0]) == pytest.approx(float(pair[1]), rel=1e-2)

@@ -208,7 +208,8 @@ BREAKS = {
     "while": lambda x: _halved(x), "bool": lambda x: x if x.sum() > 0 else -x, "item": lambda x: x * int(x[0].item()),
     "tolist": lambda x: torch.tensor(x.tolist()), "numpy": lambda x: torch.from_numpy(x.numpy() * 2),
     "mask": lambda x: x[x > 0], "nonzero": lambda x: x.nonzero(), "unique": lambda x: x.unique(),
-    "float": lambda x: x * float(x.sum()), "print": lambda x: (str(x), x)[1], "iterate": lambda x: x * sum(map(float, x)),
+    "float": lambda x: x * float(x.sum()), "print": lambda x: (str(x), x)[1],
+    "iterate": lambda x: x * sum(map(float, x)),
     "equal": lambda x: x * torch.equal(x, x + 1), "allclose": lambda x: x * torch.allclose(x, x),
 }  # fmt: skip
 

@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 
 from rushlight.backends import numpy_conv
 from rushlight.backends.numpy_conv import Geometry
+from rushlight.compiler import target
 from rushlight.compiler.access import whole
 from rushlight.compiler.binding import is_available
-from rushlight.compiler.graph import Value
+from rushlight.compiler.graph import Graph, Value
+from rushlight.compiler.interpret import interpret
+from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels import conv_plan, conv_shape, conv_weight
 from rushlight.compiler.kernels.conv import conv_kernel
 from rushlight.compiler.kernels.conv_weight import weight_kernels
+from rushlight.compiler.program import build
+from rushlight.compiler.schedule import schedule
 from rushlight.ops.conv import convolved_size
+from rushlight.ops.kinds import OPS
 from rushlight.spec import Spec
 from tests.compiler.buffers import run_fenced
 
@@ -133,3 +139,73 @@ def test_cut_into_many_pieces(case: Case, tile: int, products: int, heavy: bool)
                 if hasattr(module, name):
                     patch.setattr(module, name, value)
         compare(case)
+
+
+FEW = settings(SLOW, max_examples=8)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@FEW
+@given(case=cases())
+def test_narrower_vectors(which: int, case: Case) -> None:
+    hosts = target.narrower()
+    if which < len(hosts):
+        with target.use(hosts[which]):
+            compare(case)
+
+
+def test_numbers_that_are_not_finite() -> None:
+    """Zeros of the padding meet infinite weights as they do on NumPy; NaN goes where it is read and nowhere else."""
+    rng = np.random.default_rng(0)
+    geometry = Geometry((9, 9), (3, 3), (9, 9), (1, 1), (1, 1), (1, 1))
+    x = rng.standard_normal((2, 3, 9, 9)).astype("f4")
+    w = rng.standard_normal((4, 3, 3, 3)).astype("f4")
+    x[0, 1, 4, 4], x[1, 2, 8, 8], w[1, 0, 0, 0] = np.nan, np.inf, np.inf
+    vx, vw, out = value_of(x), value_of(w), Value(Spec((2, 4, 9, 9), x.dtype))
+    known = {vx: x, vw: w}
+    run_fenced(conv_kernel(whole(vx), whole(vw), None, out, geometry), known)
+    with np.errstate(invalid="ignore"):
+        expected = numpy_conv.forward(x, w, None, geometry, 1)
+    np.testing.assert_array_equal(np.isnan(known[out]), np.isnan(expected))
+    np.testing.assert_allclose(known[out], expected, rtol=1e-5, atol=1e-5)
+
+
+def graph_of(case: Case, follow: Any) -> tuple[Graph, list[Any]]:
+    """A graph of a convolution and what `follow(call, graph, result)` makes of it."""
+    kind, dtype, layout, _, n, groups, c, o, geometry = case
+    rng = np.random.default_rng(0)
+    c, o = c * groups, o * groups
+    transposed = kind == "data"
+    source = (n, o, *geometry.output_size) if transposed else (n, c, *geometry.input_size)
+    arrays = [laid_out(rng.standard_normal(source).astype(dtype), layout)]
+    arrays.append(rng.standard_normal((o, c // groups, *geometry.kernel_size)).astype(dtype))
+    arrays.append(rng.standard_normal(c if transposed else o).astype(dtype))
+    graph = Graph()
+    values = [graph.input(Spec(a.shape, a.dtype), strides=value_of(a).strides) for a in arrays]
+    steps = {"stride": geometry.stride, "padding": geometry.padding, "dilation": geometry.dilation, "groups": groups}
+    name, size = ("convolution_transposed", geometry.input_size) if transposed else ("convolution", None)
+    y = graph.call(OPS[name], tuple(values), {**steps, "output_size": size})
+    residual = rng.standard_normal(y.shape).astype(dtype)
+    arrays.append(residual)
+    graph.outputs = follow(graph, y, graph.input(Spec(y.shape, y.dtype)))
+    return graph, arrays
+
+
+def relu_of_sum(graph: Graph, y: Value, residual: Value) -> list[Value]:
+    """ReLU of the sum with a residual, and the sum."""
+    total = graph.call(OPS["add"], (y, residual), {})
+    return [graph.call(OPS["relu"], (total,), {}), total]
+
+
+@settings(SLOW, max_examples=20)
+@given(cases())
+def test_what_follows_is_fused(case: Case) -> None:
+    graph, arrays = graph_of(case, relu_of_sum)
+    steps = schedule(graph)
+    assert len([s for s in steps if isinstance(s, Kernel) and not s.name.endswith("packed")]) == len(steps) == 1
+    for guard in ("after", "before"):
+        made = build(graph, steps, guard=guard)(*arrays)
+        expected, _ = interpret(graph, arrays)
+        for a, b in zip(made, expected, strict=True):
+            tolerance = 1e-4 if a.dtype == np.float32 else 1e-11
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)

@@ -274,7 +274,8 @@ def test_sums_over_very_many_are_added_up_in_two_steps():
 def test_arrays_side_by_side(op):
     rng = np.random.default_rng(14)
     for shape, dim, dtype in [
-        ((4, 5), 0, F32), ((4, 5), 1, F32), ((3, 70, 6), 1, F64), ((300, 65), -1, I64), ((7,), 0, BOOL), ((5, 33), 1, BF16)
+        ((4, 5), 0, F32), ((4, 5), 1, F32), ((3, 70, 6), 1, F64), ((300, 65), -1, I64), ((7,), 0, BOOL),
+        ((5, 33), 1, BF16),
     ]:  # fmt: skip
         g = Graph()
         count = 3 if len(shape) > 1 else 40

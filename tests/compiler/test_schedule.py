@@ -149,6 +149,17 @@ def test_a_path_through_another_kernel_is_no_reason_for_a_circle():
     assert any("between" in why for *_, why in schedule(g).reasons)
 
 
+def test_one_dim_is_not_mistaken_for_two():
+    """Pairs of elements of a row, all of them, not each with itself."""
+    g = Graph()
+    x = g.input(Spec((3, 4), F32))
+    a, b = g.call(OPS["exp"], (x,), {}), g.call(OPS["neg"], (x,), {})
+    down, across = (g.call(OPS["unsqueeze"], (v,), {"dim": d}) for v, d in ((a, 2), (b, 1)))
+    pairs = g.call(OPS["mul"], (down, across), {})
+    g.outputs = [g.call(OPS["sum"], (pairs,), {"dim": (1, 2), "keepdim": False})]
+    check(g)
+
+
 def test_reasons_name_what_kept_neighbours_apart():
     g = Graph()
     x = g.input(Spec((40, 50), F32))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rushlight.backends import numpy as xp_numpy
+from rushlight.compiler import vmath_tables
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.lanes import Namespace
 from tests.compiler.lane_code import Functions
@@ -169,6 +172,16 @@ def test_any_number_of_lanes_gives_the_same_bits(dtype: Any) -> None:
             wide = code(f"{name}0", *x)
             for count in (1, 4):
                 np.testing.assert_array_equal(code(f"{name}{count}", *x), wide, err_msg=f"{name} {count}")
+
+
+@pytest.mark.parametrize("name", ["exp32", "cos32", "atan32", "exp64"])
+def test_tables_follow_from_their_script(name: str) -> None:
+    pytest.importorskip("mpmath")
+    path = Path(__file__).parents[2] / "scripts" / "vmath_coefficients.py"
+    script = runpy.run_path(str(path))
+    found, worst = script["coefficients_of"](name)
+    assert tuple(found) == getattr(vmath_tables, name.upper())
+    assert worst < (1e-8 if name.endswith("32") else 1e-17)
 
 
 def test_remainders_are_exact() -> None:

@@ -6,7 +6,8 @@ are kept with the batch last, [features, batch]: the gates of a step are then co
 recurrent weight is twice as fast as the other way around.
 
 One product serves the inputs of all steps; only the recurrence loops. Backward, it gives the gradients of the gates,
-[gates, rows]; the weights' gradients are products of those. What the backward pass needs lies in flat buffers, step after step, because steps may have different sizes.
+[gates, rows]; the weights' gradients are products of those. What the backward pass needs lies in flat buffers, step
+after step, because steps may have different sizes.
 """
 
 from __future__ import annotations

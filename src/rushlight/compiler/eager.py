@@ -6,6 +6,7 @@ and planned like any other. Programs are kept per function and layouts, the leas
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,8 +29,21 @@ from rushlight.spec import Spec
 ndarray = np.ndarray
 MOST_PROGRAMS = 512
 DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)))
-_lock = threading.Lock()
 _programs: OrderedDict[Any, _Native | None] = OrderedDict()
+
+
+class _Turn:
+    """Programs are made and run by one thread at a time."""
+
+    lock = threading.RLock()
+
+
+def _renew_after_fork() -> None:
+    _Turn.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 class _Native:
@@ -53,7 +67,7 @@ def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> A
     layout = tuple((a.shape, a.strides, a.dtype) if type(a) is ndarray else a for a in arguments)
     try:
         whole = (key, layout)
-        with _lock:
+        with _Turn.lock:
             if whole in _programs:
                 _programs.move_to_end(whole)
                 native = _programs[whole]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.binding import ir
+from rushlight.compiler.binding import ir, llvm
 from rushlight.compiler.lanes_arithmetic import (
     ARITHMETIC,
     BF16,
@@ -180,12 +180,17 @@ class Emitter:
         self._masked(name, ir.VoidType(), lanes.dtype.itemsize, 1, (raw, where, self._mask(mask)))
 
     def _masked(self, name: str, out: Any, align: int, pointer: int, args: tuple[Any, ...]) -> Any:
+        """A masked access; before LLVM 22 the alignment is an operand, since then an attribute of the pointer."""
+        as_operand = llvm.llvm_version_info[0] < 22
+        if as_operand:
+            args = (*args[: pointer + 1], ir.Constant(ir.IntType(32), align), *args[pointer + 1 :])
         fn = self.module.globals.get(name)
         if fn is None:
             fn = ir.Function(self.module, ir.FunctionType(out, [a.type for a in args]), name)
         call = self.builder.call(fn, args)
-        call.arg_attributes[pointer] = attributes = ir.values.ArgumentAttributes()
-        attributes.align = align
+        if not as_operand:
+            call.arg_attributes[pointer] = attributes = ir.values.ArgumentAttributes()
+            attributes.align = align
         return call
 
     def _addresses(self, ptr: Any, index: Lanes, scale: int) -> Any:

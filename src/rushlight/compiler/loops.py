@@ -105,6 +105,10 @@ def joined(first: Group, second: Group, links: Iterable[tuple[Value, Value]]) ->
                 continue
             replaced.append((taken.node, held.node))
             del loads[value]
+    for term in (*first.results.values(), *second.results.values(), *first.loads.values(), *loads.values()):
+        atoms = [a for run in term.runs for a in space.resolve(run)]
+        if len(set(atoms)) < len(atoms):
+            raise Misfit("a diagonal")
     gone = {old for old, _ in replaced}
     out = Group(
         space,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rushlight.compiler.access import Access
@@ -21,7 +22,7 @@ Resolve = Callable[[Value], Access | None]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of an operand: slot, bytes from its start, bytes from row to row, elements of a row, its place in the result."""
+    """Rows of an operand: slot, bytes from its start and from row to row, elements of a row, place in the result."""
 
     slot: int
     offset: int
@@ -71,7 +72,7 @@ def _rows(a: Access, dim: int) -> tuple[int, int] | None:
     if not row.is_contiguous:
         return None
     lead = [(n, s) for n, s in zip(a.shape[:dim], a.strides[:dim], strict=True) if n != 1]
-    for (_, above), (n, below) in zip(lead, lead[1:], strict=False):
+    for (_, above), (n, below) in pairwise(lead):
         if above != below * n:
             return None
     return (lead[-1][1] if lead else 0), row.size if item else 0
@@ -85,7 +86,8 @@ class _Copy(Code):
         each: int,
     ) -> None:  # fmt: skip
         super().__init__(module, name)
-        self.dtype, self.roots, self.parts, self.outer, self.by_rows, self.each = dtype, roots, parts, outer, by_rows, each
+        self.dtype, self.roots, self.parts = dtype, roots, parts
+        self.outer, self.by_rows, self.each = outer, by_rows, each
         self.item = dtype.itemsize
         self.row_bytes = sum(p.size for p in parts) * self.item
         numbers = [n for p in parts for n in (8 * p.slot, p.offset, p.step, p.size, p.place * self.item)]

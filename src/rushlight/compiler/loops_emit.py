@@ -8,28 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from rushlight.compiler import lanes
 from rushlight.compiler.binding import ir
-from rushlight.compiler.lanes import Lanes, Namespace
-from rushlight.compiler.loops_code import Code
-from rushlight.compiler.loops_nest import BUFFER_BYTES, Nest, Store
+from rushlight.compiler.lanes import Lanes
+from rushlight.compiler.loops_nest import BUFFER_BYTES
 from rushlight.compiler.loops_nodes import Node
-
-I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
-Env = dict[Node, Lanes]
-Slots = dict[Any, int]
-
-
-def identity(how: str, dtype: Any) -> Any:
-    """What a combination starts from."""
-    if how in ("max", "min"):
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            return limits.min if how == "max" else limits.max
-        return -math.inf if how == "max" else math.inf
-    return {"sum": 0, "prod": 1, "any": False, "all": True}[how]
+from rushlight.compiler.loops_values import Env, Piece, Slots, Values, identity, is_softmax
 
 
 @dataclass(frozen=True)
@@ -42,48 +25,8 @@ class Batch:
     writes: int
 
 
-def is_softmax(node: Node, total: Node) -> bool:
-    """Whether a node is exp(x - max) / total: with totals from 1 on, multiplying by 1 / total is as exact."""
-    if node.kind != "point" or node.op.name != "div" or len(node.operands) != 2 or total.op != "sum":
-        return False
-    top, bottom = node.operands
-    if bottom is not total or total.operands[0] is not top or top.kind != "point" or top.op.name != "exp":
-        return False
-    shifted = top.operands[0]
-    if shifted.kind != "point" or shifted.op.name != "sub" or len(shifted.operands) != 2:
-        return False
-    x, greatest = shifted.operands
-    return greatest.kind == "reduce" and greatest.op == "max" and greatest.operands[0] is x and node.dtype.itemsize > 2
-
-
-class Piece:
-    """One vector of lanes: where it starts and which lanes count; `is_single`: only the first."""
-
-    __slots__ = ("start", "mask", "env", "is_single")
-
-    def __init__(self, start: Any, mask: Lanes | None, *, is_single: bool = False) -> None:
-        self.start = start
-        self.mask = mask
-        self.is_single = is_single
-        self.env: Env = {}
-
-
-class Writer(Code):
+class Writer(Values):
     """Writes the function of a kernel; `slots` gives the position of each root's address."""
-
-    def __init__(self, nest: Nest, module: Any, name: str) -> None:
-        super().__init__(module, name)
-        self.nest = nest
-        self.xp = Namespace(self.emitter)
-        self.bases: dict[Any, Any] = {}
-        self.pointers: dict[Any, Any] = {}
-        self.index: dict[int, Any] = {}
-        self.outer: Env = {}
-        self.buffers: dict[Node, Any] = {}
-        self.buffered: set[Node] = set()
-        self.inverses: dict[Node, Lanes] = {}
-
-    # The function
 
     def write(self, slots: Slots, batch: Batch | None = None) -> None:
         """Write everything."""
@@ -112,7 +55,7 @@ class Writer(Code):
         nest, b = self.nest, self.b
         for root, slot in slots.items():
             self.bases[root] = b.load(self.at(self.slots, offset(slot)), typ=ir.PointerType())
-        self._emit_level(0, 0, self.outer, None, None)
+        self.emit_level(0, 0, self.outer, None, None)
         start = self.times(chunk, nest.per_chunk)
         if nest.items == 1:
             self._item(self.const(0))
@@ -143,15 +86,15 @@ class Writer(Code):
     def _item(self, item: Any) -> list[Any]:
         nest = self.nest
         self._decode(item)
-        self._point_at(list(nest.strides) + list(nest.stores))
+        self.point_at(list(nest.strides) + list(nest.stores))
         pieces: list[Piece] | None = None
         if nest.mode == "col":
             pieces = self._column_pieces()
         elif nest.in_registers:
             pieces = self._register_pieces()
         for phase in range(max(nest.phases.values(), default=0) + 1):
-            self._emit_level(1, phase, self.outer, None, None)
-            self._store_level(1, phase, self.outer, None)
+            self.emit_level(1, phase, self.outer, None, None)
+            self.store_level(1, phase, self.outer, None)
             if nest.mode == "point":
                 self._point_loop()
             elif nest.mode == "col":
@@ -180,186 +123,11 @@ class Writer(Code):
                 self.index[nest.outer[k]] = b.urem(left, self.const(n))
                 left = b.udiv(left, self.const(n))
 
-    def _point_at(self, arrays: list[Any]) -> None:
-        """The address of each array's element at this item."""
-        nest = self.nest
-        for array in arrays:
-            if isinstance(array, Node) and array.kind == "index":
-                continue
-            if isinstance(array, Node):
-                assert array.access is not None
-                pointer = self.at(self.bases[array.access.root], array.access.offset)
-                strides = nest.strides[array]
-            else:
-                pointer, strides = self.bases[array.value], array.strides
-            for a in nest.outer:
-                if strides.get(a):
-                    pointer = self.at(pointer, self.times(self.index[a], strides[a]))
-            self.pointers[array] = pointer
-
-    # Values
-
-    def _closure(self, phase: int) -> list[Node]:
-        """Nodes inside the inner loops that the results of a phase need, operands first."""
-        nest = self.nest
-        targets = [n for n in nest.nodes if n.kind == "reduce" and nest.phases[n] == phase + 1]
-        stack = [n.args[0].found() for n in targets]
-        stack += [s.node for s in nest.stores if self._store_place(s) == phase and self._store_depth(s) >= 2]
-        wanted: set[Node] = set()
-        while stack:
-            node = stack.pop()
-            if node in wanted or nest.levels[node] < 2 or node.kind == "reduce":
-                continue
-            wanted.add(node)
-            if not (node in self.buffered and nest.phases[node] < phase):
-                stack.extend(node.operands)
-        return [n for n in nest.nodes if n in wanted]
-
-    def _has_stores(self, phase: int, depth: int) -> bool:
-        return any(self._store_depth(s) >= depth and self._store_place(s) == phase for s in self.nest.stores)
-
-    def _store_depth(self, store: Store) -> int:
-        levels = [self.nest.level_of(a) for a in store.strides]
-        return max([self.nest.levels[store.node], 1, *levels])
-
-    def _store_place(self, store: Store) -> int:
-        return self.nest.phases[store.node]
-
-    def _emit_level(self, level: int, phase: int, env: Env, nodes: list[Node] | None, piece: Piece | None) -> None:
-        """Compute nodes of one level (those of one phase, unless they are given)."""
-        nest = self.nest
-        for node in nest.nodes if nodes is None else nodes:
-            if nest.levels[node] != level or node.kind == "reduce" or node in env:
-                continue
-            if nodes is None and nest.phases[node] != phase:
-                continue
-            env[node] = self._compute(node, env, piece, phase)
-
-    def _compute(self, node: Node, env: Env, piece: Piece | None, phase: int) -> Lanes:
-        if node in self.buffers and node in self.buffered and self.nest.phases[node] < phase:
-            return self.emitter.load(self._in_buffer(node, piece), node.dtype, self.nest.width)
-        if node.kind == "load":
-            return self._load(node, piece)
-        if node.kind == "rows":
-            return self._rows(node, env[node.args[0].found()], piece)
-        if node.kind == "index":
-            return self._index(node, piece)
-        if node.kind == "fill":
-            return self.emitter.constant(node.args[0], node.dtype, 1)
-        args = [env[a.found()] if isinstance(a, Node) else a for a in node.args]
-        if node.kind == "cast":
-            return args[0].astype(node.dtype)
-        inverse = self.inverses.get(node)
-        if inverse is None:
-            out = lanes.apply(node.op, self.emitter, args, node.params).astype(node.dtype)
-        else:
-            out = args[0] * inverse
-        if node in self.buffers and piece is not None:
-            self.emitter.store(self._wide(out), self._in_buffer(node, piece))
-        return out
-
-    def _in_buffer(self, node: Node, piece: Piece | None) -> Any:
-        assert piece is not None
-        nest = self.nest
-        position, step = piece.start, nest.lane_size
-        for a in reversed(nest.inner):
-            position = self.b.add(position, self.times(self.index[a], step))
-            step *= nest.sizes[a]
-        return self.at(self.buffers[node], self.times(position, node.dtype.itemsize))
-
-    def _inner_address(self, pointer: Any, strides: dict[int, int]) -> Any:
-        for a in self.nest.inner:
-            if strides.get(a) and a in self.index:
-                pointer = self.at(pointer, self.times(self.index[a], strides[a]))
-        return pointer
-
-    def _load(self, node: Node, piece: Piece | None) -> Lanes:
-        nest, strides = self.nest, self.nest.strides[node]
-        if node not in self.pointers:  # a 0-d operand, read once per chunk
-            self._point_at([node])
-        pointer = self._inner_address(self.pointers[node], strides)
-        return self._vector(node, pointer, strides.get(nest.lane, 0) if nest.lane is not None else 0, piece)
-
-    def _vector(self, node: Node, pointer: Any, step: int, piece: Piece | None) -> Lanes:
-        """The lanes of an array that steps by `step` bytes from lane to lane."""
-        nest = self.nest
-        if not step or piece is None:
-            return self.emitter.load(pointer, node.dtype, 1)
-        pointer = self.at(pointer, self.times(piece.start, step))
-        if step == node.dtype.itemsize or nest.width == 1:
-            return self.emitter.load(pointer, node.dtype, nest.width, piece.mask)
-        places = self.emitter.sequence(range(nest.width), I64)
-        return self.emitter.gather(pointer, places, node.dtype, piece.mask, scale=step)
-
-    def _rows(self, node: Node, index: Lanes, piece: Piece | None) -> Lanes:
-        """Elements of the rows at `index`; NaN where there is no such row."""
-        nest, strides, access = self.nest, self.nest.strides[node], node.access
-        assert access is not None
-        row, rows = access.strides[0], access.shape[0]
-        if node not in self.pointers:
-            self._point_at([node])
-        pointer = self._inner_address(self.pointers[node], strides)
-        index = index.astype(I64)
-        valid = (index >= 0) & (index < rows)
-        nothing = self.emitter.constant(math.nan, node.dtype, 1)
-        if index.count > 1:
-            mask = valid if piece is None or piece.mask is None else valid & piece.mask
-            x = self.emitter.gather(pointer, index, node.dtype, mask, scale=row)
-            return self.emitter.select(valid, x, self.emitter.splat(nothing, x.count))
-        place = self.emitter.select(valid, index, index.constant(0)).value
-        pointer = self.at(pointer, self.times(place, row))
-        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
-        x = self._vector(node, pointer, step, piece)
-        return self.emitter.select(self.emitter.splat(valid, x.count), x, self.emitter.splat(nothing, x.count))
-
-    def _index(self, node: Node, piece: Piece | None) -> Lanes:
-        nest, strides = self.nest, self.nest.strides[node]
-        total: Any = self.const(0)
-        for a, step in strides.items():
-            if a != nest.lane:
-                total = self.b.add(total, self.times(self.index[a], step))
-        step = strides.get(nest.lane, 0) if nest.lane is not None else 0
-        if not step or piece is None:
-            return Lanes(self.emitter, total, I64, 1)
-        total = self.b.add(total, self.times(piece.start, step))
-        first = self.emitter.splat(total, nest.width, I64)
-        out: Lanes = first + self.emitter.sequence([step * k for k in range(nest.width)], I64)
-        return out
-
-    def _wide(self, x: Lanes) -> Lanes:
-        return x if x.count == self.nest.width else self.emitter.splat(x, self.nest.width)
-
-    # Stores
-
-    def _store_level(self, level: int, phase: int, env: Env, piece: Piece | None) -> None:
-        for store in self.nest.stores:
-            if self._store_depth(store) == level and self._store_place(store) == phase:
-                self._store(store, env, piece)
-
-    def _store(self, store: Store, env: Env, piece: Piece | None) -> None:
-        nest, x = self.nest, env[store.node] if store.node in env else self.outer[store.node]
-        pointer = self._inner_address(self.pointers[store], store.strides)
-        step = store.strides.get(nest.lane, 0) if nest.lane is not None else 0
-        if piece is None or not step:
-            self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
-            return
-        pointer = self.at(pointer, self.times(piece.start, step))
-        if piece.is_single:
-            # LLVM 20 makes a constant mask of one lane a store of 4 bytes where the lanes were narrowed to 2
-            self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
-            return
-        x = self._wide(x)
-        if step == store.value.dtype.itemsize or nest.width == 1:
-            self.emitter.store(x, pointer, piece.mask)
-            return
-        places = self.emitter.sequence(range(nest.width), I64)
-        self.emitter.scatter(x, pointer, places, piece.mask, scale=step)
-
     # Pointwise
 
     def _point_loop(self) -> None:
         nest, b = self.nest, self.b
-        nodes = self._closure(0)
+        nodes = self.closure(0)
         if nest.lane is None:
             self._point_pieces([Piece(self.const(0), None)], nodes)
             return
@@ -436,8 +204,8 @@ class Writer(Code):
             env = dict(self.outer)
             for node in nodes:
                 if node not in env:
-                    env[node] = self._compute(node, env, piece, 0)
-            self._store_level(2, 0, env, piece)
+                    env[node] = self.compute(node, env, piece, 0)
+            self.store_level(2, 0, env, piece)
 
     # Combining
 
@@ -461,15 +229,15 @@ class Writer(Code):
         return out
 
     def _accumulate(self, node: Node, total: Any, env: Env, mask: Lanes | None) -> Any:
-        x = self._wide(env[node.args[0].found()].astype(node.dtype))
+        x = self.widened(env[node.args[0].found()].astype(node.dtype))
         if mask is not None:
             x = self.emitter.select(mask, x, self.emitter.constant(identity(node.op, node.dtype), node.dtype, x.count))
         return self.combine(node, Lanes(self.emitter, total, node.dtype, x.count), x).value
 
     def _row(self, phase: int, pieces: list[Piece] | None) -> None:
         nest = self.nest
-        nodes, reductions = self._closure(phase), self._reductions(phase)
-        if not nodes and not reductions and not self._has_stores(phase, 2):
+        nodes, reductions = self.closure(phase), self._reductions(phase)
+        if not nodes and not reductions and not self.has_stores(phase, 2):
             return
         if pieces is not None:
             totals = self._register_row(phase, pieces, nodes, reductions)
@@ -497,12 +265,12 @@ class Writer(Code):
             env = {**self.outer, **piece.env}
             for node in nodes:
                 if node not in env:
-                    piece.env[node] = env[node] = self._compute(node, env, piece, phase)
-            self._store_level(2, phase, env, piece)
+                    piece.env[node] = env[node] = self.compute(node, env, piece, phase)
+            self.store_level(2, phase, env, piece)
             for node in reductions:
                 total = totals.get(node)
                 if total is None and piece.mask is None:
-                    totals[node] = self._wide(env[node.args[0].found()].astype(node.dtype)).value
+                    totals[node] = self.widened(env[node.args[0].found()].astype(node.dtype)).value
                 else:
                     total = self._start([node], 1)[0] if total is None else total
                     totals[node] = self._accumulate(node, total, env, piece.mask)
@@ -520,7 +288,7 @@ class Writer(Code):
         def body(i: Any, sums: list[Any]) -> list[Any]:
             self.index[atom] = i
             here = dict(env)
-            self._emit_level(nest.depth + depth, phase, here, nodes, None)
+            self.emit_level(nest.depth + depth, phase, here, nodes, None)
             return self._inner_loops(depth + 1, phase, here, nodes, reductions, sums)
 
         return self.loop(self.const(0), self.const(nest.sizes[atom]), totals, body)
@@ -538,8 +306,8 @@ class Writer(Code):
                 here = dict(env)
                 for node in nodes:
                     if node not in here:
-                        here[node] = self._compute(node, here, piece, phase)
-                self._store_level(2 + len(nest.inner), phase, here, piece)
+                        here[node] = self.compute(node, here, piece, phase)
+                self.store_level(2 + len(nest.inner), phase, here, piece)
                 for k, node in enumerate(reductions):
                     at = k * nest.unroll + u
                     out[at] = self._accumulate(node, out[at], here, piece.mask)
@@ -576,14 +344,14 @@ class Writer(Code):
 
     def _columns(self, phase: int, pieces: list[Piece]) -> None:
         nest = self.nest
-        nodes, reductions = self._closure(phase), self._reductions(phase)
+        nodes, reductions = self.closure(phase), self._reductions(phase)
         for piece in pieces:
             env = {**self.outer, **piece.env}
             for node in nest.nodes:
                 if nest.levels[node] == 2 and nest.phases[node] == phase and node.kind != "reduce":
-                    piece.env[node] = env[node] = self._compute(node, env, piece, phase)
-            self._store_level(2, phase, env, piece)
-        if not reductions and not self._has_stores(phase, 3):
+                    piece.env[node] = env[node] = self.compute(node, env, piece, phase)
+            self.store_level(2, phase, env, piece)
+        if not reductions and not self.has_stores(phase, 3):
             return
         totals = self._start(reductions, len(pieces))
         envs = [{**self.outer, **p.env} for p in pieces]
@@ -606,8 +374,8 @@ class Writer(Code):
             for piece, env in zip(pieces, here, strict=True):
                 for node in nodes:
                     if nest.levels[node] == nest.depth + depth and node not in env:
-                        env[node] = self._compute(node, env, piece, phase)
-                self._store_level(nest.depth + depth, phase, env, piece)
+                        env[node] = self.compute(node, env, piece, phase)
+                self.store_level(nest.depth + depth, phase, env, piece)
             if not is_last:
                 return self._column_loops(depth + 1, phase, pieces, here, nodes, reductions, sums)
             out = list(sums)

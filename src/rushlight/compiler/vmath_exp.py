@@ -1,7 +1,7 @@
 """Exponentials and hyperbolic functions of lanes.
 
 e**x = 2**n * e**r with n the integer nearest to x / ln 2 and r = x - n ln 2, |r| < 0.3467, from two fused
-multiply-adds; e**r - 1 = r + r*r * Q(r). Coefficients: scripts/vmath_coefficients.py.
+multiply-adds; e**r - 1 = r + r*r * Q(r).
 """
 
 from __future__ import annotations
@@ -21,26 +21,8 @@ from rushlight.compiler.vmath_base import (
     two_sum,
     with_sign,
 )  # fmt: skip
+from rushlight.compiler.vmath_tables import EXP2_32, EXP2_64, EXP32, EXP64
 
-_Q = {
-    True: (0.49999993447688806, 0.16666520631529896, 0.041668388065412905, 0.00836871689654888, 0.0013814597737723724),
-    False: (
-        0.5000000000000011, 0.16666666666666413, 0.041666666666530155, 0.008333333333494468, 0.0013888888943630175,
-        0.00019841269506566317, 2.480149309882562e-05, 2.7557586384898227e-06, 2.7630248410806104e-07,
-        2.500005808643528e-08,
-    ),
-}  # fmt: skip
-_EXP2 = {
-    True: (
-        0.6931472012500872, 0.2402265193389083, 0.05550338891580566, 0.009617832852005693, 0.0013395850749605362,
-        0.0001555040363627906,
-    ),
-    False: (
-        0.6931471805599457, 0.24022650695910097, 0.05550410866479029, 0.009618129107606933, 0.0013333558153458222,
-        0.00015403530441688307, 1.5252727373551616e-05, 1.3215442604504839e-06, 1.018065025893631e-07,
-        7.072584579314604e-09, 4.077996193297821e-10,
-    ),
-}  # fmt: skip
 # ln 2 in two parts: the first as the dtype holds it, the rest.
 _LN2 = {True: (0.693147182464599609375, -1.904654323148236017e-09), False: (math.log(2.0), 2.319046813846299558e-17)}
 _EXP_RANGE = {True: (-104.0, 89.0), False: (-746.0, 710.0)}
@@ -62,7 +44,7 @@ def exp(x: Lanes) -> Lanes:
     single = x.dtype == F32
     low, high = _EXP_RANGE[single]
     n, r, _ = _reduce(at_most(at_least(x, low), high))
-    small = (r * r).fma(poly(r, _Q[single]), r) + 1.0
+    small = (r * r).fma(poly(r, EXP32 if single else EXP64), r) + 1.0
     return times_power_of_two(small, *n)
 
 
@@ -72,7 +54,7 @@ def exp_sum(x: Lanes, more: Lanes) -> Lanes:
     low, high = _EXP_RANGE[single]
     n, r, rest = _reduce(at_most(at_least(x, low), high))
     r, rest = two_sum(r, rest + more)
-    return times_power_of_two(((r * r).fma(poly(r, _Q[single]), rest) + r) + 1.0, *n)
+    return times_power_of_two(((r * r).fma(poly(r, EXP32 if single else EXP64), rest) + r) + 1.0, *n)
 
 
 def exp2(x: Lanes) -> Lanes:
@@ -82,14 +64,14 @@ def exp2(x: Lanes) -> Lanes:
     x = at_most(at_least(x, low), high)
     k, n = nearest(x)
     r = x - k
-    return times_power_of_two(r.fma(poly(r, _EXP2[single]), 1.0), n, k)
+    return times_power_of_two(r.fma(poly(r, EXP2_32 if single else EXP2_64), 1.0), n, k)
 
 
 def expm1_scaled(x: Lanes, scale: int = 1) -> Lanes:
     """(e ** x - 1) / 2**scale, which does not overflow where the quotient does not; x from -40 to 128 or 1024 ln 2."""
     (n, _), r, rest = _reduce(x)
     power = power_of_two(n - scale, x.dtype)
-    tail = (r * r).fma(poly(r, _Q[x.dtype == F32]), rest)
+    tail = (r * r).fma(poly(r, EXP32 if x.dtype == F32 else EXP64), rest)
     return power.fma(tail, power.fma(r, power - 2.0**-scale))
 
 

@@ -10,19 +10,8 @@ import math
 from typing import Any
 
 from rushlight.compiler.vmath_base import F32, Lanes, format_of, pick, poly
+from rushlight.compiler.vmath_tables import LOG1P32, LOG32, LOG64
 
-_P = (
-    0.33333335746283416, -0.24999820283134014, 0.19999597606298083, -0.1667957800753839, 0.1430446035358415,
-    -0.12195779200232904, 0.10754198683239352, -0.12845065428640784, 0.12007282250831364,
-)  # fmt: skip
-_P1 = (
-    0.33333339859430416, -0.2500016566783989, 0.19999606154184493, -0.16655279303894807, 0.14276165499831023,
-    -0.12727885101519495, 0.1170157131324685, -0.09117631615384805, 0.03767969992189116,
-)  # fmt: skip
-_Q = (
-    0.666666666666666, 0.4000000000005604, 0.2857142855598357, 0.22222224278836647, 0.18181666932452406,
-    0.15391077478471366, 0.13174177593718048, 0.13839133709229237,
-)  # fmt: skip
 _LOWEST = {True: 0x3F2AAAAB, False: 0x3FE5555555555555}
 _LN2 = {True: (0.69314575195312500, 1.42860677e-06), False: (6.93147180369123816490e-01, 1.90821492927058770002e-10)}
 
@@ -41,7 +30,7 @@ def split(x: Lanes) -> tuple[Lanes, Lanes]:
     return e, fraction - 1.0
 
 
-def tail(f: Lanes, coefficients: Any = _P) -> Lanes:
+def tail(f: Lanes, coefficients: Any = LOG32) -> Lanes:
     """log(1 + f) - f."""
     square = f * f
     if f.dtype == F32:
@@ -49,7 +38,7 @@ def tail(f: Lanes, coefficients: Any = _P) -> Lanes:
     s = f / (f + 2.0)
     z = s * s
     half = square * 0.5
-    return s * (z.fma(poly(z, _Q), half)) - half
+    return s * (z.fma(poly(z, LOG64), half)) - half
 
 
 def finish(x: Lanes, out: Lanes) -> Lanes:
@@ -100,7 +89,7 @@ def log1p(x: Lanes) -> Lanes:
     f = x.fma(shrink, shrink - 1.0)
     high, low = _LN2[x.dtype == F32]
     e = steps.astype(x.dtype)
-    out = e.fma(high, f + e.fma(low, tail(f, _P1)))
+    out = e.fma(high, f + e.fma(low, tail(f, LOG1P32)))
     out = pick(huge, log(x), out)
     out = pick(x < math.inf, out, x)
     out = pick(x == -1.0, -math.inf, out)

@@ -23,11 +23,8 @@ from rushlight.compiler.vmath_base import (
 )  # fmt: skip
 from rushlight.compiler.vmath_exp import exp, exp2, exp_sum
 from rushlight.compiler.vmath_log import log, log1p, split
+from rushlight.compiler.vmath_tables import LOG_POW
 
-_Q = (
-    0.2857142857142793, 0.2222222222250124, 0.18181818132641223, 0.15384620028256973, 0.13333073801081402,
-    0.117735557687261, 0.10346017755076709, 0.11518499896997794,
-)  # fmt: skip
 _TWO_THIRDS = (2.0 / 3.0, 3.700743415417188e-17)
 _TWO_FIFTHS = (0.4, -2.2204460492503132e-17)
 _LN2 = (0.6931471805592082, 7.371002565167799e-13)
@@ -51,7 +48,7 @@ def _log_pair(x: Lanes) -> Pair:
     s = f / below
     s_pair = (s, (s.fma(-below, f) - s * below_lost) / below)
     z = _times(s_pair, s_pair)
-    inner = _plus(_TWO_FIFTHS, _times(z, (poly(z[0], _Q), z[0].of(0.0))))
+    inner = _plus(_TWO_FIFTHS, _times(z, (poly(z[0], LOG_POW), z[0].of(0.0))))
     outer = _times(s_pair, _times(z, _plus(_TWO_THIRDS, _times(z, inner))))
     near, near_lost = two_sum(s + s, outer[0])
     total, lost = two_sum(e * _LN2[0], near)

@@ -28,43 +28,8 @@ from rushlight.compiler.vmath_base import (
     where_any,
     with_sign,
 )  # fmt: skip
+from rushlight.compiler.vmath_tables import ASIN64, ATAN32, ATAN64, COS32, COS64, SIN32, SIN64, TAN64
 
-_SIN = (
-    -0.16666666666666632, 0.008333333333322418, -0.00019841269829812383, 2.7557313693572792e-06, -2.505075838427733e-08,
-    1.5896811788414468e-10,
-)  # fmt: skip
-_COS = (
-    0.0416666666666666, -0.0013888888888874131, 2.4801587289487006e-05, -2.7557314353786824e-07, 2.087572347872329e-09,
-    -1.135965882835944e-11,
-)  # fmt: skip
-_SIN32 = (
-    -0.16666654940198286, 0.008332177916323747, -0.0001951726683879943,
-)  # fmt: skip
-_COS32 = (
-    0.04166664686052129, -0.0013887367212820226, 2.4438415529110827e-05,
-)  # fmt: skip
-_TAN = (
-    0.3333333333333338, 0.13333333333325023, 0.05396825397305345, 0.021869488395766416, 0.008863237971513203,
-    0.0035921004474748367, 0.0014560481149517189, 0.0005888540638933107, 0.00024378132520806175, 8.3498273927071e-05,
-    6.73043394132985e-05, -2.5705213609631043e-05, 4.8670002976623085e-05, -2.427895773852944e-05,
-    9.797689357910493e-06,
-)  # fmt: skip
-_ATAN32 = (
-    -0.33333301868159054, 0.19998638658734824, -0.14265245692227965, 0.10957577392626724, -0.0841946170898861,
-    0.0582345832128503, -0.03145572588300953, 0.01106445033505959, -0.0018272143887274929,
-)  # fmt: skip
-_ATAN = (
-    -0.33333333333333093, 0.19999999999955437, -0.14285714282802373, 0.11111111013654935, -0.09090907119320128,
-    0.07692281187391604, -0.06666415001713108, 0.05880592575402765, -0.0525380563275305, 0.04723293594548599,
-    -0.04221718326066547, 0.03669353466047032, -0.029985576694040006, 0.02208515264163471, -0.01399498577893648,
-    0.007263356931086465, -0.0029193423375563124, 0.0008434852125942379, -0.00015479730533303533,
-    1.3489317877964637e-05,
-)  # fmt: skip
-_ASIN = (
-    0.16666666666665375, 0.0750000000034483, 0.04464285682195481, 0.030381959396223606, 0.02237175192281079,
-    0.017359795833728587, 0.013884348780548643, 0.012174952573007975, 0.006503477217876855, 0.019594457144758208,
-    -0.016326872846343658, 0.03198181175446114,
-)  # fmt: skip
 _HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591833e-33)
 _HALF_PI32 = (1.57079637050628662109375, -4.37113900018624283e-8, -1.7151245100059e-15)
 _NEAR32, _NEAR64 = 40000.0, 2.0**20
@@ -172,12 +137,12 @@ def _wave(reduced: tuple[Lanes, Lanes, Lanes], quarter: int) -> Lanes:
     n = n + quarter if quarter else n
     z = r * r
     if r.dtype == F32:
-        sine = (r * z).fma(poly(z, _SIN32), r)
-        cosine = z.fma(z.fma(poly(z, _COS32), -0.5), 1.0)
+        sine = (r * z).fma(poly(z, SIN32), r)
+        cosine = z.fma(z.fma(poly(z, COS32), -0.5), 1.0)
     else:
-        sine = r + (r * z).fma(poly(z, _SIN), lost)
+        sine = r + (r * z).fma(poly(z, SIN64), lost)
         half = z * 0.5
-        rest = (z * z).fma(poly(z, _COS), -(r * lost))
+        rest = (z * z).fma(poly(z, COS64), -(r * lost))
         top = 1.0 - half
         cosine = top + (((1.0 - top) - half) + rest)
     out = pick((n & 1) == 0, sine, cosine)
@@ -211,7 +176,7 @@ sin, cos = _sin_or_cos(0), _sin_or_cos(1)
 def _tangent(reduced: tuple[Lanes, Lanes, Lanes]) -> Lanes:
     n, r, lost = reduced
     z = r * r
-    rest = (r * z).fma(poly(z, _TAN), lost.fma(z, lost))
+    rest = (r * z).fma(poly(z, TAN64), lost.fma(z, lost))
     t = r + rest
     lost = (r - t) + rest
     inverse = -1.0 / t
@@ -247,7 +212,7 @@ def _atan_of(y: Lanes, beyond: Lanes) -> Lanes:
     """The inverse tangent of y, 0 <= y <= 1, or pi/2 less that."""
     single = y.dtype == F32
     z = y * y
-    rest = y * (z * poly(z, _ATAN32 if single else _ATAN))
+    rest = y * (z * poly(z, ATAN32 if single else ATAN64))
     high, low = (_HALF_PI32 if single else _HALF_PI)[:2]
     return pick(beyond, high - (y - (low - rest)), y + rest)
 
@@ -272,7 +237,7 @@ def _asin_parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes, Lanes]:
     large = size > 0.5
     z = pick(large, (1.0 - size) * 0.5, x * x)
     y = pick(large, x.emitter.elementary("sqrt", z), size)
-    return large, z, y, y * (z * poly(z, _ASIN))
+    return large, z, y, y * (z * poly(z, ASIN64))
 
 
 @in_double

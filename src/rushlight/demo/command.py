@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training images (default 12)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split, the weights and the order (default 0)")
     parser.add_argument("--out", type=Path, default=Path("rushlight-demo"), help="folder for checkpoint and picture")
+    parser.add_argument("--compile", action="store_true", help="compile the training step, and say what that gains")
     parser.add_argument("--no-plot", action="store_true", help="leave out the picture of the learning curves")
 
 
@@ -44,9 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"data        {len(data)} images to train on, {len(test)} to test on ({SOURCE})")
     print(f"model       {sum(p.numel() for p in model.parameters()):,} parameters")
     started = time.perf_counter()
-    history = train_and_show(model, data, test, arguments.epochs, arguments.seed)
+    history, last = train_and_show(model, data, test, arguments.epochs, arguments.seed, arguments.compile)
     seconds = time.perf_counter() - started
     print(f"result      {history['test accuracy'][-1]:.1%} of the test images read correctly after {seconds:.1f} s")
+    if arguments.compile:
+        compare_with_eager(last, data, test, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     same = save_and_compare(model, test.tensors[0], arguments.out / "digits.pth")
     if not arguments.no_plot:
@@ -55,11 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
-def train_and_show(model: Module, data: TensorDataset, test: TensorDataset, epochs: int, seed: int) -> History:
-    """Train with a line of progress per epoch, and return the figures of every epoch."""
+def train_and_show(
+    model: Module, data: TensorDataset, test: TensorDataset, epochs: int, seed: int, compiled: bool
+) -> tuple[History, Progress]:
+    """Train with a line of progress per epoch, and return the figures of every epoch and the last report."""
     history: History = {"loss": [], "train accuracy": [], "test accuracy": []}
     live = sys.stdout.isatty()
-    for progress in train(model, data, test, epochs, seed):
+    for progress in train(model, data, test, epochs, seed, compiled):
         if live:
             print("\r" + progress_line(progress, epochs), end="", flush=True)
         if progress.done == 1.0:
@@ -67,7 +72,19 @@ def train_and_show(model: Module, data: TensorDataset, test: TensorDataset, epoc
             history["loss"].append(progress.loss)
             history["train accuracy"].append(progress.train_accuracy)
             history["test accuracy"].append(progress.test_accuracy)
-    return history
+    return history, progress
+
+
+def compare_with_eager(done: Progress, data: TensorDataset, test: TensorDataset, arguments: argparse.Namespace) -> None:
+    """Train a second model from the same seed without the compiler, and print what the steps of both took."""
+    print("speed       training once more without the compiler, to compare", flush=True)
+    manual_seed(arguments.seed)
+    *_, eager = train(build_model(), data, test, arguments.epochs, arguments.seed)
+    times = (
+        f"{done.stepping:.2f} s (the first, which compiles, {done.first_step:.2f} s), eagerly {eager.stepping:.2f} s"
+    )
+    print(f"speed       all training steps took {times}: compiled {eager.stepping / done.stepping:.1f} times as fast")
+    print(f"            last loss {done.loss:.4f}, eagerly {eager.loss:.4f}")
 
 
 def progress_line(progress: Progress, epochs: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rushlight import nn, optim
+from rushlight.compiler.api import compile
 from rushlight.modes import no_grad
 from rushlight.random import manual_seed
 from rushlight.tensor import Tensor
@@ -18,7 +19,11 @@ LEARNING_RATE = 3e-3
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the training stands: within an epoch `done` < 1, at its end the figures are there too."""
+    """Where the training stands: within an epoch `done` < 1, at its end the figures are there too.
+
+    `stepping` are the seconds of all training steps so far, `first_step` those of the very first, in which a compiled
+    step is compiled.
+    """
 
     epoch: int
     done: float
@@ -26,6 +31,8 @@ class Progress:
     train_accuracy: float = 0.0
     test_accuracy: float = 0.0
     seconds: float = 0.0
+    stepping: float = 0.0
+    first_step: float = 0.0
 
 
 def build_model() -> nn.Module:
@@ -44,25 +51,37 @@ def build_model() -> nn.Module:
     )
 
 
-def train(model: nn.Module, data: TensorDataset, test: TensorDataset, epochs: int, seed: int) -> Iterator[Progress]:
+def train(
+    model: nn.Module, data: TensorDataset, test: TensorDataset, epochs: int, seed: int, compiled: bool = False
+) -> Iterator[Progress]:
     """Train `model`, and report after every batch and every epoch."""
     manual_seed(seed)
     loader = DataLoader(data, batch_size=BATCH, shuffle=True)
     loss_fn = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = loss_fn(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = compile(step) if compiled else step
+    stepping = first = 0.0
     for epoch in range(1, epochs + 1):
         started, total = time.perf_counter(), 0.0
         model.train()
         for batch, (images, labels) in enumerate(loader, 1):
-            optimizer.zero_grad()
-            loss = loss_fn(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(labels)
+            before = time.perf_counter()
+            total += run(images, labels).item() * len(labels)
+            stepping += time.perf_counter() - before
+            first = first or stepping
             if batch < len(loader):
                 yield Progress(epoch, batch / len(loader), total / (batch * BATCH))
         accuracies = accuracy(model, data), accuracy(model, test)
-        yield Progress(epoch, 1.0, total / len(data), *accuracies, time.perf_counter() - started)
+        took = time.perf_counter() - started
+        yield Progress(epoch, 1.0, total / len(data), *accuracies, took, stepping, first)
 
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,7 @@ def unary(op: Elementwise) -> Callable[..., Any]:
     simple = op.saved_plan in ((), (("input", 0),), (("out", 0),))
     keeps = op.saved_plan[0][0] if op.saved_plan else ""
     fast = ufunc is not None and simple and op.result != "bool"
+    most = sys.maxsize if op.floor is None else op.floor - 1
 
     def call(input: Any, *, out: Any = None) -> Any:
         if out is not None:
@@ -83,7 +85,7 @@ def unary(op: Elementwise) -> Callable[..., Any]:
         if not fast or ACTIVE or not isinstance(input, Variable):
             return record(op, (needs_tensor(input, op.name),), {**op.defaults})
         x = input._data
-        if type(x) is not ndarray or x.dtype not in allowed:
+        if type(x) is not ndarray or x.dtype not in allowed or x.size > most:
             return record(op, (input,), {})
         r = ufunc(x)
         t = _new(_plain)

@@ -77,7 +77,7 @@ def sum(
     """Sum of the elements along `dim` (an int, several, or None for all)."""
     x = input._data
     if dim is None is axis and dtype is None is out and not (keepdim or keepdims or ACTIVE) and type(x) is _ndarray:
-        if x.dtype in _FAST and x.flags.c_contiguous:
+        if x.dtype in _FAST and x.flags.c_contiguous and x.size < linear.sum.floor:
             return _summed(input, x)
     if dtype is not None:
         input = cast(input, dtype)

@@ -17,10 +17,23 @@ from rushlight.spec import Spec, spec_of
 
 def _spec(
     q: Spec, k: Spec, v: Spec, mask: Spec | None, drop: Spec | None, scale: float, causal: bool
-) -> tuple[Spec, Spec, Spec]:
+) -> tuple[Spec, Spec]:
     """Shapes are checked by the caller, which words the errors; leading dims are equal here."""
     out = (*q.shape[:-1], v.shape[-1])
-    return Spec(out, q.dtype), Spec((*q.shape[:-1], 1), q.dtype), Spec((*q.shape[:-1], k.shape[-2]), q.dtype)
+    return Spec(out, q.dtype), Spec((*q.shape[:-1], 1), _sum_dtype(q.dtype))
+
+
+def _sum_dtype(dtype: Any) -> Any:
+    """What sums over a row are kept in."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+
+
+def _grad_spec(
+    g: Spec, q: Spec, k: Spec, v: Spec, mask: Spec | None, drop: Spec | None, out: Spec, total: Spec,
+    scale: float, causal: bool, mask_needs: bool,
+) -> tuple[Spec, ...]:  # fmt: skip
+    scores = (Spec((*q.shape[:-1], k.shape[-2]), q.dtype),) if mask_needs else ()
+    return Spec(q.shape, q.dtype), Spec(k.shape, q.dtype), Spec(v.shape, q.dtype), *scores
 
 
 def _grads(
@@ -34,14 +47,12 @@ def _grads(
 
 def _attention_grad(
     g: Array, q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None,
-    out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
-) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
+    out: Array, total: Array, scale: float, causal: bool, mask_needs: bool,
+) -> tuple[Array, ...]:  # fmt: skip
     """The kernel, in float32 for half precision."""
     wide = _wide(g, q, k, v, mask, drop, out) if q.dtype.itemsize == 2 else (g, q, k, v, mask, drop, out)
-    grads = kernel.backward(*wide, total=total, kept=kept, scale=scale, causal=causal, mask_needs=mask_needs)
-    if q.dtype.itemsize > 2:
-        return grads
-    return tuple(None if x is None else x.astype(q.dtype) for x in grads)  # type: ignore[return-value]
+    grads = kernel.backward(*wide, total=total, scale=scale, causal=causal, mask_needs=mask_needs)
+    return grads if q.dtype.itemsize > 2 else tuple(x.astype(q.dtype) for x in grads)
 
 
 def _wide(*arrays: Any) -> Any:
@@ -49,12 +60,15 @@ def _wide(*arrays: Any) -> Any:
     return [x if x is None or x.dtype == np.bool_ else x.astype(np.float32) for x in arrays]
 
 
-@composite(fast=_attention_grad)
+@composite(fast=_attention_grad, spec=_grad_spec)
 def attention_grad(
     g: Array, q: Array, k: Array, v: Array, mask: Array | None, drop: Array | None,
-    out: Array, total: Array, kept: Array, scale: float, causal: bool, mask_needs: bool,
-) -> tuple[Array, Array, Array, Array]:  # fmt: skip
-    """Gradients of q, k, v and the scores. The body computes the probabilities anew, differentiably."""
+    out: Array, total: Array, scale: float, causal: bool, mask_needs: bool,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Gradients of q, k, v and, if `mask_needs`, of the scores.
+
+    The body computes the probabilities anew, differentiably.
+    """
     p = softmax(_scores(q, k, mask, scale, causal), -1)
     dropped = p if drop is None else p * drop
     v_grad = batched_matmul(transpose(dropped, -1, -2), g)
@@ -64,7 +78,7 @@ def attention_grad(
     s_grad = p * (p_grad - sum(p_grad * p, -1, True))
     q_grad = batched_matmul(s_grad, k) * scale
     k_grad = batched_matmul(transpose(s_grad, -1, -2), q) * scale
-    return q_grad, k_grad, v_grad, s_grad
+    return (q_grad, k_grad, v_grad, s_grad) if mask_needs else (q_grad, k_grad, v_grad)
 
 
 def _scores(q: Any, k: Any, mask: Any, scale: float, causal: bool) -> Any:
@@ -81,12 +95,12 @@ def _scores(q: Any, k: Any, mask: Any, scale: float, causal: bool) -> Any:
 def attention(
     xp: Any, q: Array, k: Array, v: Array, mask: Array | None = None, drop: Array | None = None,
     scale: float = 1.0, causal: bool = False,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+) -> tuple[Array, Array]:  # fmt: skip
     """softmax(scale * q @ k.T + mask) @ v, with the probabilities multiplied by `drop` if given.
 
-    A boolean mask is true where attention is allowed. A row that is masked whole gives zeros. The second and third
-    results are the kernel's own, for the backward pass.
+    A boolean mask is true where attention is allowed. A row that is masked whole gives zeros. The second result is for
+    the backward pass: the logarithm of each row's sum of exponentials, 0 for a row that is masked whole.
     """
     wide = _wide(q, k, v, mask, drop) if q.dtype.itemsize == 2 else (q, k, v, mask, drop)
-    out, total, kept = kernel.forward(*wide, scale=scale, causal=causal)
-    return out.astype(q.dtype, copy=False), total, kept
+    out, total = kernel.forward(*wide, scale=scale, causal=causal)
+    return out.astype(q.dtype, copy=False), total

@@ -360,16 +360,23 @@ class View(Op):
 class Composite(Op):
     """A body over other ops. Without a formula of its own its inner ops record.
 
-    `fast` is a kernel on arrays that gives what the body gives, where a benchmark shows that it pays.
+    `fast` is a kernel on arrays that gives what the body gives, where a benchmark shows that it pays. With a shape rule
+    the op stays whole in graphs, for a kernel to carry out.
     """
 
     def __init__(
         self, body: Callable[..., Any], grad: Formulas = None, *, fast: Callable[..., Any] | None = None,
-        joint: Callable[..., Any] | None = None, name: str = "",
+        spec: Callable[..., Any] | None = None, joint: Callable[..., Any] | None = None, name: str = "",
     ) -> None:  # fmt: skip
         super().__init__(body, grad, joint, name)
         self.fast = fast or body
         self.narrow = fast is None and self.declared
+        self.spec_rule = spec
+
+    def spec(self, specs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        if self.spec_rule is None:
+            return super().spec(specs, params)
+        return self.spec_rule(*specs, **params)
 
     def eager(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         if self.narrow:

@@ -30,8 +30,11 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("layer_norm", "layer_norm_grad", "batch_norm", "batch_norm_grad", "rms_norm"), _SOME),
     **dict.fromkeys(("group_norm", "group_norm_grad", "batch_norm_frozen", "batch_norm_frozen_grad"), _SOME),
     **dict.fromkeys(("gelu", "silu", "mish", "softplus", "elu", "selu", "celu", "log_sigmoid", "sigmoid"), _SOME),
+    **dict.fromkeys(("relu", "sqrt", "rsqrt", "sum", "mean"), _MANY),
     **dict.fromkeys(("erf", "erfc", "hardswish", "hardsigmoid", "leaky_relu", "softshrink"), _SOME),
     **dict.fromkeys(("attention", "attention_grad"), _SOME),
+    **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _SOME),
+    **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _SOME),
     **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
 }
 

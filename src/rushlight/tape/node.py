@@ -385,7 +385,7 @@ class CopySlices(Node):
         return grads
 
     def pull(self, g: Any) -> Sequence[Any]:
-        return self._split(g, lambda a: a.copy() if hasattr(a, "buffer") else np.array(a, copy=True), self.fn.pull, _write_region)
+        return self._split(g, _copied, self.fn.pull, _write_region)
 
     def pull_graph(self, g: Any) -> Sequence[Any]:
         return self._split(
@@ -401,6 +401,10 @@ class CopySlices(Node):
 
     def release(self) -> None:
         self.fn.release()
+
+
+def _copied(a: Any) -> Any:
+    return a.copy() if hasattr(a, "buffer") else np.array(a, copy=True)
 
 
 def _write_region(region: Any, value: Any) -> None:

@@ -169,7 +169,7 @@ def conjunction(code: Code, x: IR | bool, y: IR | bool) -> IR | bool:
 
 def taps_of_line(code: Code, tiling: Tiling, x: Source, line: IR, target: IR, valid: IR | bool) -> None:
     """One line of the input, once for each tap of the last dim."""
-    last = tiling.part.last
+    last = tiling.line if tiling.lines else tiling.part.last
     vectors = -(-last.out // code.lanes)
 
     def tap(k: Index) -> None:

@@ -133,11 +133,12 @@ def cut(c: Convolution) -> Cut:
     needed = -(-wanted // (image_groups * c.groups))
     splits = min(needed, max(1, c.outputs // SPLIT_OUTPUTS)) if c.weight_bytes >= HEAVY_BYTES else 1
     slices = min(max(p.rows.out for p in c.parts), -(-needed // splits))
-    tilings = tuple(tiling(p, c.channels, images, c.size, slices) for p in c.parts)
+    tilings = tuple(tiling(p, c.channels, images, c.size, slices, c.lanes) for p in c.parts)
     slices = min(slices, max(t.tiles for t in tilings))
     blocks, wide = [], []
     for t in tilings:
-        b, w = register_blocks(c.outputs, t.rows * t.images * t.part.plane, c.lanes, c.registers)
+        line = t.part.last.out if t.lines else 0
+        b, w = register_blocks(c.outputs, t.rows * t.images * t.part.plane, c.lanes, c.registers, line)
         blocks.append(b)
         wide.append(w)
     splits = min(max(b.count for b in blocks), max(splits, -(-needed // slices)))
@@ -176,7 +177,8 @@ def describe(x: Access, weight: Access, bias: Access | None, g: Geometry, groups
         channels, outputs = weight.shape[1], weight.shape[0] // groups
         by_output, by_channel = weight.strides[0], weight.strides[1]
         group = outputs * by_output
-    x_steps, plane = (*x.strides[:2], *three(x.strides[2:], 0)), three(size if transposed else made, 1)
+    x_steps: Ints = (*x.strides[:2], *three(x.strides[2:], 0))
+    plane: Ints = three(size if transposed else made, 1)
     flat = flattened(parts, x_steps, x.dtype.itemsize)
     if flat is not None:
         parts, x_steps, plane = flat
@@ -205,7 +207,9 @@ def is_direct(c: Convolution, i: int) -> bool:
 
 def tile_bytes(c: Convolution, i: int) -> int:
     """Bytes of a tile's input, with room for the last block's vectors beyond its positions."""
-    return aligned(c.cut.tilings[i].bytes + (c.cut.wide[i] + 1) * c.lanes * c.size)
+    t, across = c.cut.tilings[i], (c.cut.wide[i] + 1) * c.lanes
+    beyond = (across // t.part.last.out + 1) * t.row if t.lines else 0
+    return aligned(t.bytes + beyond + across * c.size)
 
 
 def scratch_bytes(c: Convolution, i: int) -> int:

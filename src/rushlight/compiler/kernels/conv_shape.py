@@ -26,7 +26,7 @@ TILE_BYTES = 3 << 17
 TILE_POSITIONS = 256
 MOST_POSITIONS = 512
 # Channels times taps that are summed over at once at least, where channels are summed over in passes.
-PASS_TAPS = 256
+PASS_TAPS = 128
 # Positions of a line of a convolution by one tap.
 LONG_LINE = 512
 
@@ -170,7 +170,11 @@ def transposed_parts(
 @dataclass(frozen=True)
 class Tiling:
     """How one part of an image group is cut into tiles of rows, and how a tile's input lies in the workspace:
-    [channel][tap of middle and last dim][residue][row][image][position]. `channels` are those of one of `passes`."""
+    [channel][tap of middle and last dim][residue][row][image][position]. `channels` are those of one of `passes`.
+
+    With `lines` a row is kept once, as wide as its taps reach, and the last dim's taps are shifts within it: that needs
+    rows of whole vectors.
+    """
 
     part: Part
     channels: int
@@ -178,6 +182,7 @@ class Tiling:
     size: int
     tiles: int
     passes: int = 1
+    lines: bool = False
 
     @property
     def rows(self) -> int:
@@ -187,7 +192,24 @@ class Tiling:
     @property
     def row(self) -> int:
         """Bytes of a row."""
+        if self.lines:
+            return self.line.out * self.size
         return self.images * self.part.plane * self.size
+
+    @property
+    def line(self) -> Axis:
+        """A line that holds what all taps of the last dim read."""
+        last = self.part.last
+        reach = (last.taps - 1) * last.reach
+        return Axis(last.source, last.out + abs(reach), 1, 1, 1, last.base + min(0, reach))
+
+    @property
+    def shift(self) -> tuple[int, int]:
+        """Bytes from a line's start to where the last dim's first tap reads, and from one such tap to the next."""
+        last = self.part.last
+        if self.lines:
+            return -min(0, (last.taps - 1) * last.reach) * self.size, last.reach * self.size
+        return 0, self.tap
 
     @property
     def phase(self) -> int:
@@ -202,7 +224,7 @@ class Tiling:
     @property
     def channel(self) -> int:
         """Bytes of one channel."""
-        return self.part.spread * self.tap
+        return (1 if self.lines else self.part.spread) * self.tap
 
     @property
     def bytes(self) -> int:
@@ -210,18 +232,19 @@ class Tiling:
         return self.channels * self.channel
 
 
-def tiling(part: Part, channels: int, images: int, size: int, least: int) -> Tiling:
+def tiling(part: Part, channels: int, images: int, size: int, least: int, lanes: int) -> Tiling:
     """Tiles that fit the cache, at least `least` of them where there are as many rows.
 
     Where they would have few positions, channels are summed over in passes, fewer at a time.
     """
+    lines = keeps_lines(part, images, lanes)
     tiles = min(least, part.rows.out)
     row = images * part.plane
     most = min(-(-part.rows.out // tiles), max(1, MOST_POSITIONS // row))
 
     def rows_of(count: int) -> int:
-        per_row = count * part.spread * part.rows.phases * row * size
-        return min(most, max(1, TILE_BYTES // max(1, per_row) - part.rows.span))
+        per_row = count * part.rows.phases * (row if lines else part.spread * row) * size
+        return min(most, TILE_BYTES // max(1, per_row) - part.rows.span)
 
     wanted = min(most, -(-TILE_POSITIONS // row))
     least_channels = max(1, PASS_TAPS // max(1, part.taps))
@@ -232,9 +255,16 @@ def tiling(part: Part, channels: int, images: int, size: int, least: int) -> Til
             if rows_of(channels // n) >= wanted:
                 break
     channels //= passes
-    tiles = -(-part.rows.out // rows_of(channels))
+    tiles = -(-part.rows.out // max(1, rows_of(channels)))
     tiles = -(-part.rows.out // -(-part.rows.out // max(tiles, min(least, part.rows.out))))
-    return Tiling(part, channels, images, size, tiles, passes)
+    return Tiling(part, channels, images, size, tiles, passes, lines)
+
+
+def keeps_lines(part: Part, images: int, lanes: int) -> bool:
+    """Whether a tile keeps whole lines: they are made of whole vectors that taps may shift."""
+    last, middle = part.last, part.middle
+    alone = images == 1 and middle.out == middle.taps == 1
+    return alone and last.step == 1 and last.taps > 1 and last.out % lanes == 0
 
 
 def image_group(images: int, positions: int, lanes: int, heavy: bool) -> int:
@@ -242,7 +272,7 @@ def image_group(images: int, positions: int, lanes: int, heavy: bool) -> int:
 
     def cost(n: int) -> float:
         waste = -(-n * positions // lanes) * lanes / (n * positions)
-        return waste + (64 if heavy else 8) / (n * positions) + (0.08 if n > 1 else 0)
+        return waste + (64 if heavy else 3) / (n * positions) + (0.08 if n > 1 else 0)
 
     most = max(1, min(images, MOST_POSITIONS // positions))
     return min((n for n in range(1, most + 1) if images % n == 0), key=cost)
@@ -266,11 +296,16 @@ class Blocks:
         return self.count - (self.most * self.count - self.total)
 
 
-def register_blocks(rows: int, positions: int, lanes: int, registers: int) -> tuple[Blocks, int]:
-    """Blocks of output channels and vectors of positions per block, by what loads, multiplications and waste cost."""
+def register_blocks(rows: int, positions: int, lanes: int, registers: int, line: int = 0) -> tuple[Blocks, int]:
+    """Blocks of output channels and vectors of positions per block, by what loads, multiplications and waste cost.
+
+    With lines of so many positions, blocks are whole lines or parts of one.
+    """
     best: tuple[float, Blocks, int] | None = None
     vectors = -(-positions // lanes)
     for wide in range(1, min(vectors, 8) + 1):
+        if line and wide * lanes % line and line % (wide * lanes):
+            continue
         across = -(-vectors // wide)
         most = (registers - 1 - wide) // wide
         for count in range(-(-rows // most), -(-rows // most) + 3) if most > 0 else ():
@@ -281,7 +316,7 @@ def register_blocks(rows: int, positions: int, lanes: int, registers: int) -> tu
                 n * _block_cost(size, wide)
                 for n, size in ((blocks.big, blocks.most), (count - blocks.big, blocks.most - 1))
             )
-            cost *= 1.0 if blocks.big == count else 1.01
+            cost *= 1.0 if blocks.big == count else 1.08  # code for two sizes
             if best is None or cost < best[0]:
                 best = (cost, blocks, wide)
     assert best is not None

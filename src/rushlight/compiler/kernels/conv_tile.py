@@ -38,9 +38,11 @@ def accumulate(
     first position of the tile's first channel."""
     part = tiling.part
     vectors = len(start) // rows
+    offsets = [_vector(code, tiling, v) for v in range(vectors)]
+    first, every = tiling.shift
 
     def step(acc: Sequence[IR], x_at: IR, w_at: IR) -> list[IR]:
-        wide = [code.load(code.at(x_at, v * code.lanes * code.size)) for v in range(vectors)]
+        wide = [code.load(code.at(x_at, offset)) for offset in offsets]
         new = []
         for i in range(rows):
             number = code.spread(code.load_number(code.at(w_at, i * weights.output)))
@@ -51,7 +53,7 @@ def accumulate(
         """Taps of the middle and last dim."""
         for m in range(part.middle.taps):
             for k in range(part.last.taps):
-                offset = (m * part.last.taps + k) * tiling.tap
+                offset = m * part.last.taps * tiling.tap + first + k * every
                 acc = step(acc, code.at(x_at, offset), code.at(w_at, m * weights.taps[1] + k * weights.taps[2]))
         return acc
 
@@ -82,6 +84,22 @@ def accumulate(
     return code.loop(tiling.channels, channels, start, together) if part.taps else start
 
 
+def _vector(code: Code, tiling: Tiling, v: int) -> int:
+    """Bytes from a block's first position to its vector `v`."""
+    if not tiling.lines:
+        return v * code.lanes * code.size
+    line, column = divmod(v * code.lanes, tiling.part.last.out)
+    return line * tiling.row + column * code.size
+
+
+def position(code: Code, tiling: Tiling, p: Index) -> Index:
+    """Bytes from the first position of a tile to position `p`."""
+    if not tiling.lines:
+        return code.mul(p, code.size)
+    line, column = code.divide(p, tiling.part.last.out)
+    return code.add(code.mul(line, tiling.row), code.mul(column, code.size))
+
+
 def row_offset(code: Code, tiling: Tiling, tap: Index) -> Index:
     """Bytes from a channel's start to where a tap of the row dim reads its first position."""
     axis = tiling.part.rows
@@ -103,7 +121,8 @@ def first_tap(part: Part, weights: Weights) -> int:
 
 def multiply_tile(
     code: Code, tiling: Tiling, weights: Callable[[Index, int], tuple[IR, Weights]], blocks: Blocks, wide: int,
-    block_range: tuple[Index, Index], positions: Index, x: IR, start: Callable[[Index, int], Callable[[int, Index], IR]],
+    block_range: tuple[Index, Index], positions: Index, x: IR,
+    start: Callable[[Index, int], Callable[[int, Index], IR]],
     finish: Callable[[Index, int], Take], after: Callable[[Index, int], None],
 ) -> None:  # fmt: skip
     """Write the results of a tile's `positions` for a range of blocks of output channels.
@@ -120,9 +139,8 @@ def multiply_tile(
         across = wide * code.lanes
 
         def columns(p: Index) -> tuple[()]:
-            offset = code.mul(p, code.size)
             acc = [begin(i, code.add(p, v * code.lanes)) for i in range(rows) for v in range(wide)]
-            acc = list(accumulate(code, tiling, laid, rows, code.at(x, offset), w_at, acc))
+            acc = list(accumulate(code, tiling, laid, rows, code.at(x, position(code, tiling, p)), w_at, acc))
             for v in range(wide):
                 here = code.add(p, v * code.lanes)
                 known = isinstance(positions, int) and positions % across == 0

@@ -17,8 +17,8 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.conv_plan import aligned, flattened
 from rushlight.compiler.kernels.conv_expand import Source, both, each, expand, inside, strided_load
+from rushlight.compiler.kernels.conv_plan import aligned, flattened
 from rushlight.compiler.kernels.conv_shape import (
     CHUNK_PRODUCTS,
     MOST_CHUNKS,
@@ -197,9 +197,9 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     part = forward_part(geometry.input_size, geometry.kernel_size, geometry.output_size, *steps)
     size = x.dtype.itemsize
     x_steps, g_steps = ((*a.strides[:2], *three(a.strides[2:], 0)) for a in (x, g))
-    flat = flattened((part,), x_steps, size), flattened((part,), g_steps, size)
-    if flat[0] is not None and flat[1] is not None:
-        ((part,), x_steps, _), (_, g_steps, _) = flat
+    flat_x, flat_g = flattened((part,), x_steps, size), flattened((part,), g_steps, size)
+    if flat_x is not None and flat_g is not None:
+        ((part,), x_steps, _), (_, g_steps, _) = flat_x, flat_g
     channels, outputs = x.shape[1] // groups, g.shape[1] // groups
     block = dot_block(part, outputs, channels, host().registers)
     together = image_group(x.shape[0], part.positions, host().lanes(x.dtype), False)
@@ -208,14 +208,14 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     wanted = max(1, min(MOST_CHUNKS, products // CHUNK_PRODUCTS))
     whole = groups * channels * outputs * part.taps * size
     most = min(wanted, max(1, SUMS_BYTES // whole))
-    t = tiling(part, channels, together, size, min(part.rows.out, -(-most // image_groups)))
+    t = tiling(part, channels, together, size, min(part.rows.out, -(-most // image_groups)), host().lanes(x.dtype))
     ranges = min(most, image_groups * t.tiles)
     cells = min(channels, max(t.passes, -(-wanted // (ranges * groups))))
     cell = -(-channels // cells)
     if block.channels and cell % block.across:
         cell = min(channels, -(-cell // block.across) * block.across)
     cells = -(-channels // cell)
-    t = Tiling(part, cell, together, size, t.tiles)
+    t = Tiling(part, cell, together, size, t.tiles, lines=t.lines)
     lanes = host().lanes(x.dtype)
     steps_of_tile = -(-t.rows * together * part.plane // lanes)
     several = 1
@@ -433,7 +433,7 @@ def _each_tap_block(code: Code, w: WeightGradient, body: Any) -> None:
 
         each(code, w.tap_blocks, channels)
         return
-    columns = [d * part.rows.shift * t.row + i * t.tap for d in range(block.rows) for i in range(block.across)]
+    columns = [d * part.rows.shift * t.row + i * t.shift[1] for d in range(block.rows) for i in range(block.across)]
     pieces = -(-part.last.taps // block.across)
     depths = part.rows.taps // block.rows
     lines = depths * part.middle.taps * pieces
@@ -445,7 +445,8 @@ def _each_tap_block(code: Code, w: WeightGradient, body: Any) -> None:
                     first = code.least(code.mul(p, block.across), part.last.taps - block.across)
                     k = code.add(code.mul(code.add(code.mul(d, part.middle.taps), m), pieces), p)
                     offset = code.add(code.mul(c, t.channel), row_offset(code, t, code.mul(d, block.rows)))
-                    offset = code.add(offset, code.mul(code.add(code.mul(m, part.last.taps), first), t.tap))
+                    offset = code.add(offset, code.mul(m, part.last.taps * t.tap))
+                    offset = code.add(offset, code.add(code.mul(first, t.shift[1]), t.shift[0]))
                     body(code.add(code.mul(c, lines), k), offset, columns)
 
                 each(code, pieces, piece)
@@ -475,6 +476,8 @@ def _dot(code: Code, w: WeightGradient, rows: Rows, x: IR, columns: Sequence[int
             at = code.mul(p, code.size)
             return step(code.at(there, at), code.at(here, at), acc)
 
+        if w.tiling.lines:
+            return _dot_lines(code, w, positions, (there, here), held, step)
         whole = code.mul(code.divide(positions, code.lanes)[0], code.lanes)
         acc = code.loop(whole, turn, held, code.lanes)
         if w.tiling.images * w.part.plane % code.lanes == 0:
@@ -486,6 +489,24 @@ def _dot(code: Code, w: WeightGradient, rows: Rows, x: IR, columns: Sequence[int
         return step(code.at(there, at), code.at(here, at), acc, code.mask(left))
 
     return list(code.loop(rows.count, group, [code.zero] * (w.block.outputs * len(columns))))
+
+
+def _dot_lines(
+    code: Code, w: WeightGradient, positions: Index, at: tuple[IR, IR], held: Sequence[IR], step: Any
+) -> Sequence[IR]:
+    """Add the products of whole lines."""
+    width = w.part.last.out
+
+    def line(n: Index, *held: IR) -> Sequence[IR]:
+        there, here = code.at(at[0], code.mul(n, w.tiling.row)), code.at(at[1], code.mul(n, width * code.size))
+
+        def vector(v: Index, *acc: IR) -> Sequence[IR]:
+            offset = code.mul(v, code.size)
+            return step(code.at(there, offset), code.at(here, offset), acc)  # type: ignore[no-any-return]
+
+        return code.loop(width, vector, held, code.lanes)
+
+    return code.loop(code.divide(positions, width)[0], line, held)
 
 
 def _add(code: Code, w: WeightGradient, acc: Sequence[IR], sums: IR) -> None:

@@ -1,0 +1,292 @@
+"""Kernels of recurrent layers against the bodies of the ops, and whole layers compiled and at eager sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rushlight as torch
+from rushlight.backends import threads
+from rushlight.compiler import eager, program, target
+from rushlight.compiler.access import resolve
+from rushlight.compiler.binding import is_available
+from rushlight.compiler.graph import Call, Graph
+from rushlight.compiler.interpret import run_call
+from rushlight.compiler.kernel import HostCall
+from rushlight.compiler.kernels import recurrent_lowering
+from rushlight.compiler.schedule import schedule
+from rushlight.ops import native
+from rushlight.ops.kinds import OPS
+from rushlight.spec import Spec
+from tests.compiler.buffers import run_fenced
+from tests.compiler.steps import check
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="llvmlite is not installed")
+
+KINDS = ("lstm", "gru", "tanh", "relu")
+F32, F64 = np.float32, np.float64
+
+# steps, batch, input size, features: around the widths of vectors and blocks, and one of everything
+SIZES = [
+    (3, 5, 7, 9), (1, 1, 3, 2), (4, 17, 5, 33), (2, 32, 6, 30), (3, 16, 4, 7), (2, 3, 1, 1), (1, 9, 2, 58), (2, 8, 3, 16),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _any_size(monkeypatch):
+    monkeypatch.setattr(recurrent_lowering, "FEWEST", 1)
+
+
+def call_of(name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Call, dict[Any, Any]]:
+    """A graph's call on arrays (None where an operand is absent), and the arrays by value."""
+    graph, known, values = Graph(), {}, []
+    for a in arrays:
+        strides = None if a is None or a.flags.c_contiguous else a.strides
+        values.append(None if a is None else graph.input(Spec(a.shape, a.dtype), strides=strides))
+        if a is not None:
+            known[values[-1]] = a
+    graph.call(OPS[name], tuple(values), params)
+    return graph.calls[0], known
+
+
+def compare(name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, ...]:
+    """Fails unless the kernels of an op give what its body gives, which is returned."""
+    call, known = call_of(name, arrays, params)
+    given = dict(known)
+    kernels = recurrent_lowering.SEEDS[name](call, resolve)
+    assert kernels is not None
+    run_fenced(kernels, known)
+    expected = run_call(call, lambda v: given[v])
+    for value, right in zip(call.results, expected, strict=True):
+        tolerance = (2e-5 if right.dtype == F32 else 1e-12) * max(1.0, float(np.abs(right).max()))
+        np.testing.assert_allclose(known[value], right.reshape(value.shape), rtol=0, atol=tolerance)
+    again = dict(given)
+    run_fenced(kernels, again, seed=1)
+    assert all(again[v].tobytes() == known[v].tobytes() for v in call.results)
+    return expected
+
+
+class Drawn:
+    """Random operands of a layer."""
+
+    def __init__(self, kind: str, sizes: tuple[int, ...], dtype: Any, seed: int = 0) -> None:
+        self.random, self.dtype = np.random.default_rng(seed), dtype
+        steps, batch, inputs, features = sizes
+        rows = {"lstm": 4, "gru": 3}.get(kind, 1) * features
+        self.state = (batch, features)
+        self.out = (steps, batch, features)
+        self.x = self((steps, batch, inputs))
+        self.weights = self((rows, inputs)), self((rows, features))
+        self.biases = self((rows,)), self((rows,))
+
+    def __call__(self, shape: tuple[int, ...]) -> Any:
+        return (self.random.standard_normal(shape) * 0.5).astype(self.dtype)
+
+
+def both_ways(kind: str, d: Drawn, reverse: bool, *, biased: bool = True, layout: Any = lambda a: a) -> None:
+    """Compare a layer and its gradient; `layout` lays out [steps, batch, features] and [batch, features]."""
+    params: dict[str, Any] = {"sizes": (d.out[1],) * d.out[0], "reverse": reverse}
+    states = [layout(d(d.state)) for _ in range(2 if kind == "lstm" else 1)]
+    biases = d.biases if biased else (None, None)
+    operands = [layout(d.x), *states, *map(layout, d.weights), *biases]
+    grads = [layout(d(d.out)), *(layout(d(d.state)) for _ in states)]
+    weight = layout(d.weights[1])
+    if kind == "lstm":
+        out = compare("lstm_layer", [*operands, None], params)
+        compare("lstm_gate_grads", [*grads, states[1], weight, None, *out[3:]], params)
+    elif kind == "gru":
+        out = compare("gru_layer", operands, params)
+        compare("gru_gate_grads", [*grads, states[0], weight, out[0], out[2]], params)
+    else:
+        params["use_relu"] = kind == "relu"
+        out = compare("rnn_layer", operands, params)
+        compare("rnn_gate_grads", [*grads, weight, out[0]], params)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_sizes(kind, sizes):
+    both_ways(kind, Drawn(kind, sizes, F32), reverse=False)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_double_precision_and_direction(kind, reverse):
+    both_ways(kind, Drawn(kind, (4, 11, 3, 19), F64), reverse, biased=not reverse)
+
+
+def test_reverse_single_precision():
+    both_ways("lstm", Drawn("lstm", (5, 20, 6, 31), F32), reverse=True)
+
+
+def batch_first(a: Any) -> Any:
+    """[steps, batch, features] as a view of [batch, steps, features]; states as they are."""
+    return np.ascontiguousarray(a.swapaxes(0, 1)).swapaxes(0, 1) if a.ndim == 3 else a
+
+
+def fortran(a: Any) -> Any:
+    """Features far apart, samples side by side."""
+    return np.asfortranarray(a.swapaxes(0, -1)).swapaxes(0, -1) if a.ndim == 3 else np.asfortranarray(a)
+
+
+def spread(a: Any) -> Any:
+    """Every second feature of a wider array."""
+    return np.repeat(a, 2, -1)[..., ::2]
+
+
+@pytest.mark.parametrize("layout", [batch_first, fortran, spread])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_layouts(kind, layout):
+    both_ways(kind, Drawn(kind, (3, 18, 5, 21), F32), reverse=True, layout=layout)
+
+
+def test_expanded_gradient():
+    d = Drawn("lstm", (3, 6, 4, 10), F32)
+    one = np.broadcast_to(np.ones((), F32), d.out)
+    params = {"sizes": (6,) * 3, "reverse": False}
+    out = compare("lstm_layer", [d.x, d(d.state), d(d.state), *d.weights, *d.biases, None], params)
+    states = [np.broadcast_to(np.zeros((), F32), d.state)] * 2
+    compare("lstm_gate_grads", [one, *states, d(d.state), d.weights[1], None, *out[3:]], params)
+
+
+def test_narrow_vectors():
+    for host in target.narrower():
+        with target.use(host):
+            for kind in ("lstm", "gru", "relu"):
+                both_ways(kind, Drawn(kind, (2, 10, 3, 14), F32), reverse=False)
+
+
+def test_nan_and_infinity_pass_through():
+    d = Drawn("relu", (3, 4, 2, 5), F32)
+    d.x[1, 2, 0] = np.nan
+    d.x[0, 1, 1] = np.inf
+    call, known = call_of("rnn_layer", [d.x, d(d.state), *d.weights, *d.biases],
+                          {"sizes": (4,) * 3, "reverse": False, "use_relu": True})  # fmt: skip
+    expected = run_call(call, lambda v: known[v])
+    run_fenced(recurrent_lowering.SEEDS["rnn_layer"](call, resolve), known)
+    np.testing.assert_array_equal(np.isnan(known[call.results[0]]), np.isnan(expected[0]))
+
+
+def test_same_bits_for_any_number_of_threads():
+    d = Drawn("lstm", (6, 40, 5, 37), F32)
+    arrays = [d.x, d(d.state), d(d.state), *d.weights, *d.biases]
+    graph = Graph()
+    values = [graph.input(Spec(a.shape, a.dtype)) for a in arrays]
+    graph.outputs = list(graph.call(OPS["lstm_layer"], (*values, None), {"sizes": (40,) * 6, "reverse": False}))
+    steps = schedule(graph)
+    assert not any(isinstance(s, HostCall) for s in steps)
+    found, before = [], threads.get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            threads.set_num_threads(n)
+            found.append(b"".join(a.tobytes() for a in program.build(graph, steps)(*arrays)))
+    finally:
+        threads.set_num_threads(before)
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("guard", ["after", "before"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_access_outside(kind, guard):
+    d = Drawn(kind, (3, 21, 5, 13), F32)
+    states = [d(d.state) for _ in range(2 if kind == "lstm" else 1)]
+    arrays = [d.x, *states, *d.weights, *d.biases]
+    params: dict[str, Any] = {"sizes": (21,) * 3, "reverse": False}
+    if kind in ("tanh", "relu"):
+        params["use_relu"] = kind == "relu"
+    name = f"{kind if kind in ('lstm', 'gru') else 'rnn'}_layer"
+    graph = Graph()
+    values = [graph.input(Spec(a.shape, a.dtype)) for a in arrays]
+    graph.outputs = list(graph.call(OPS[name], (*values, *[None] * (kind == "lstm")), params))
+    got = program.build(graph, schedule(graph), guard=guard)(*arrays)
+    want = OPS[name].eager((*arrays, *[None] * (kind == "lstm")), params)
+    np.testing.assert_allclose(got[0], want[0], rtol=0, atol=1e-5)
+
+
+# Whole layers
+
+
+def training(make: Any, shape: tuple[int, ...]) -> Any:
+    """A step of a layer with everything that has a gradient."""
+
+    def build() -> Any:
+        net = make()
+        x = torch.randn(shape).requires_grad_()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            out, last = net(x)
+            ends = last if isinstance(last, tuple) else (last,)
+            loss = (out * out).mean() + sum(s.sin().mean() for s in ends)
+            loss.backward()
+            optimizer.step()
+            return loss, x.grad.clone()
+
+        return step, net
+
+    return build
+
+
+LAYERS = {
+    "lstm": lambda: torch.nn.LSTM(6, 10, batch_first=True),
+    "lstm_stack": lambda: torch.nn.LSTM(6, 10, num_layers=2, bidirectional=True),
+    "lstm_projected": lambda: torch.nn.LSTM(6, 10, proj_size=4),
+    "gru": lambda: torch.nn.GRU(6, 10, num_layers=2, bidirectional=True, batch_first=True),
+    "rnn": lambda: torch.nn.RNN(6, 10, nonlinearity="relu", bias=False),
+    "rnn_tanh": lambda: torch.nn.RNN(6, 10, bidirectional=True),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_compiled_training_step(name):
+    fn = check(training(LAYERS[name], (5, 7, 6)), calls=3)
+    hosts = [s.call.op.name for t in fn.traces for s in t.steps if isinstance(s, HostCall)]
+    if name != "lstm_projected":
+        assert not [h for h in hosts if "layer" in h or "gate" in h], hosts
+
+
+def test_compiled_packed_sequences():
+    def build() -> Any:
+        net = torch.nn.LSTM(3, 5)
+        x = torch.randn(4, 3, 3)
+
+        def step() -> Any:
+            net.zero_grad()
+            packed = torch.nn.utils.rnn.pack_padded_sequence(x, [4, 2, 1])
+            net(packed)[0].data.pow(2).sum().backward()
+            return [p.grad.clone() for p in net.parameters()]
+
+        return step, net
+
+    check(build, calls=2)
+
+
+@pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN"])
+def test_eager_layers_of_some_size_run_natively(mode, monkeypatch):
+    torch.manual_seed(0)
+    net = getattr(torch.nn, mode)(40, 64)
+    x = torch.randn(9, 16, 40)
+
+    def gradients() -> list[Any]:
+        net.zero_grad()
+        net(x)[0].pow(2).sum().backward()
+        return [p.grad.numpy().copy() for p in net.parameters()]
+
+    eager._programs.clear()
+    fast = gradients()
+    made = [key for key, found in eager._programs.items() if found is not None]
+    assert len(made) == 2, "forward and backward have a program each"
+    monkeypatch.setattr(native, "run", lambda *_: native.MISSING)
+    for a, b in zip(fast, gradients(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * float(np.abs(b).max()))
+
+
+@pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN"])
+def test_gradients_of_gradients(mode):
+    torch.manual_seed(0)
+    net = getattr(torch.nn, mode)(2, 3).double()
+    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: net(x)[0], (x,))
