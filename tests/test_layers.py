@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "rushlight"
 ORDER = """
     version errors config dtypes device size formats layout spec backends generator printing ops modes storage tape
     shared functions method_table tensor session absent_device mps xpu accelerator hub creation
-    sampling sparse random functional_api autograd profiler special linalg fft nn multiprocessing func jit distributions optim amp cuda cpu utils
+    sampling sparse random types autograd profiler special linalg fft nn multiprocessing func jit distributions optim amp cuda cpu utils
     serialization datasets
     compiler distributed debug testing torch_alias cli demo __main__
 """.split()

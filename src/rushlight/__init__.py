@@ -516,7 +516,7 @@ globals().update(checked_functions(globals()))
 _PACKAGES = frozenset(
     """
     accelerator amp backends cpu datasets debug distributed distributions fft func hub jit linalg mps multiprocessing nn
-    optim profiler serialization sparse special testing utils xpu
+    optim profiler serialization sparse special testing types utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.
@@ -544,7 +544,13 @@ _HOMES = {
     "rushlight.nn.functional.distance": """
         cosine_similarity pairwise_distance pdist
     """,
-    "rushlight.backends.threads": "get_num_threads set_num_threads",
+    "rushlight.backends.threads": "get_num_interop_threads get_num_threads set_num_interop_threads set_num_threads",
+    "rushlight.amp.grad_scaler": "GradScaler",
+    "rushlight.errors": "OutOfMemoryError",
+    "rushlight.session": """
+        get_deterministic_debug_mode is_warn_always_enabled set_deterministic_debug_mode sym_float sym_int sym_max
+        sym_min sym_not
+    """,
     "rushlight.nn.functional": """
         adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d batch_norm channel_shuffle conv1d conv2d conv3d conv_tbc
         conv_transpose1d conv_transpose2d conv_transpose3d group_norm instance_norm layer_norm max_pool1d

@@ -59,6 +59,13 @@ class BoundsError(RuntimeError, IndexError):
     """A position outside a tensor, in an operand that holds positions."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """A device has no memory left. The CPU never raises it; programs that catch it need the name."""
+
+
+OutOfMemoryError.__module__ = "torch"
+
+
 def user_line() -> str | None:
     """`file:line` of the innermost frame outside this package, with its source text left to the traceback."""
     frame = sys._getframe(1)

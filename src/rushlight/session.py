@@ -127,3 +127,51 @@ def set_flush_denormal(mode: bool) -> bool:
 
 def set_warn_always(b: bool) -> None:
     """Accepted; Python's warning filters decide."""
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` would give: Python's warning filters decide."""
+    return False
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """0 or "default", 1 or "warn", 2 or "error": how operations that are not deterministic are met; there are none."""
+    names = {"default": 0, "warn": 1, "error": 2}
+    level = names.get(debug_mode, -1) if isinstance(debug_mode, str) else int(debug_mode)
+    if level not in (0, 1, 2):
+        raise RuntimeError(
+            f"invalid value of debug_mode, expected 0, 1, 2 or default, warn, error, received {debug_mode!r}"
+        )
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    """0, 1 or 2: see `set_deterministic_debug_mode`."""
+    return (1 if _Settings.warn_only else 2) if _Settings.deterministic else 0
+
+
+def sym_int(a: Any) -> int:
+    """`a` as an int; sizes are plain ints here."""
+    return int(a)
+
+
+def sym_float(a: Any) -> float:
+    """`a` as a float."""
+    return float(a)
+
+
+def sym_not(a: Any) -> bool:
+    """Not `a`."""
+    return not a
+
+
+def sym_max(a: Any, b: Any) -> Any:
+    """The greater of two numbers, a float if either is one."""
+    found = max(a, b)
+    return float(found) if isinstance(a, float) or isinstance(b, float) else found
+
+
+def sym_min(a: Any, b: Any) -> Any:
+    """The smaller of two numbers, a float if either is one."""
+    found = min(a, b)
+    return float(found) if isinstance(a, float) or isinstance(b, float) else found

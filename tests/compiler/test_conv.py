@@ -52,6 +52,10 @@ def cases(draw: Any) -> Case:
     padding = several(0, 3)
     size = several(1, most)
     size = tuple(max(n, d * (k - 1) + 1 - 2 * p, 1) for n, k, p, d in zip(size, kernel, padding, dilation, strict=True))
+    if draw(st.booleans()):  # lines of whole vectors
+        stride = (*stride[:-1], 1)
+        length = draw(st.sampled_from((16, 32))) + dilation[-1] * (kernel[-1] - 1) - 2 * padding[-1]
+        size = (*size[:-1], max(length, 1))
     out = convolved_size(size, kernel, stride, padding, dilation)
     groups = draw(st.sampled_from((1, 1, 1, 2, 5)))
     geometry = Geometry(size, kernel, out, stride, padding, dilation)

@@ -1,4 +1,4 @@
-"""What does not depend on threads, and what does not grow: same bits on any number of threads, bounded caches, memory."""
+"""Same bits on any number of threads; caches and memory that do not grow."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_any_number_of_threads_gives_the_same_bits(build: Any, threads: Callable
     assert all(other == left[0] for other in left[1:])
 
 
-def test_a_thousand_shapes_keep_a_bounded_number_of_traces() -> None:
+def test_many_shapes_keep_a_bounded_number_of_traces() -> None:
     @torch.compile
     def scaled(x: Any) -> Any:
         return x * 2 + 1
 
-    for n in range(1000):
+    for n in range(150):  # 1,000 take a minute and keep as few
         assert scaled(torch.ones(n)).sum().item() == 3 * n
     assert len(scaled.traces) <= api.MOST_TRACES
     assert scaled(torch.ones(3)).tolist() == [3, 3, 3]

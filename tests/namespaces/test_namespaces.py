@@ -128,3 +128,31 @@ def test_processes() -> None:
         mp.start_processes(leave, start_method="fork")
     assert exited.value.exit_code == 3
     assert mp.Process is not None and mp.cpu_count() >= 1 and mp.get_sharing_strategy() == "file_descriptor"
+
+
+def test_settings_and_small_names() -> None:
+    before = torch.get_deterministic_debug_mode()
+    for mode, level in (("warn", 1), (2, 2), ("default", 0)):
+        torch.set_deterministic_debug_mode(mode)
+        assert torch.get_deterministic_debug_mode() == level
+    with pytest.raises(RuntimeError, match="invalid value"):
+        torch.set_deterministic_debug_mode("loud")
+    torch.set_deterministic_debug_mode(before)
+    torch.set_num_interop_threads(2)
+    assert torch.get_num_interop_threads() == 2
+    assert (torch.sym_int(2.7), torch.sym_max(1, 2.0), torch.sym_min(1, 2.0), torch.sym_not(0)) == (2, 2.0, 1.0, True)
+    assert issubclass(torch.OutOfMemoryError, RuntimeError) and torch.cuda.OutOfMemoryError is torch.OutOfMemoryError
+    assert torch.GradScaler is torch.amp.GradScaler
+    with pytest.raises(RuntimeError, match="Event requires CUDA"):
+        torch.cuda.Event(enable_timing=True)
+    assert torch.types.Device is not None and isinstance(3, torch.types.Number)
+    assert torch.cuda.memory_allocated() == torch.cuda.max_memory_reserved() == 0
+
+
+def test_batch_norms_without_buffers() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    assert torch.func.replace_all_batch_norm_modules_(net) is net
+    assert not list(net.buffers())
+    x = torch.randn(5, 4, 2)
+    together = torch.func.vmap(torch.func.functionalize(lambda b: net(b).detach()))(x)
+    assert torch.allclose(together, torch.stack([net(b) for b in x]), atol=1e-5)

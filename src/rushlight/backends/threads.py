@@ -142,6 +142,22 @@ def set_num_threads(n: int) -> None:
         listener()
 
 
+class _Interop:
+    count: int | None = None
+
+
+def get_num_interop_threads() -> int:
+    """What `set_num_interop_threads` was given, else the number of cores; operations run one after another."""
+    return _Interop.count or _available_cores()
+
+
+def set_num_interop_threads(n: int) -> None:
+    """Accepted: operations run one after another."""
+    if not isinstance(n, int) or n <= 0:
+        raise RuntimeError("set_num_interop_threads expects a positive integer")
+    _Interop.count = n
+
+
 @contextmanager
 def _single_threaded_blas() -> Iterator[None]:
     with _Pool.lock:

@@ -13,27 +13,28 @@ from rushlight.ops.kinds import View
 from rushlight.utils.diagram import Box, laid_out
 from rushlight.utils.picture import Picture
 
-KERNEL, PRODUCT, HOST, INPUT, RESULT = "#dbe9f6", "#e8e0f0", "#f6d9d9", "#fde5c8", "#d5efd5"
+KERNEL, PRODUCT, HOST = "#dbe9f6", "#e8e0f0", "#f6d9d9"
 LONGEST = 44  # letters in a line of a box
+MOST_TAKEN = 5  # inputs or results that are named in a box
 
 
 def draw(compiled: Any, path: str | Path | None = None, *, limit: int = 1000) -> Picture:
     """Draw the program of the trace that ran last.
 
-    Kernels are blue, those with a matrix product or convolution violet, calls of NumPy red; what the function takes is
-    orange, what it gives back or changes green.
+    Kernels are blue, those with a matrix product or convolution violet, calls of NumPy red. Each box says which ops and
+    lines it carries out, what it takes from outside, and what it gives back or changes there.
 
     Parameters
     ----------
     path : path, optional
         Where to save the picture; the name says the format, `.svg` needs no other library.
     limit : int
-        Largest number of boxes that is drawn.
+        Largest number of steps that is drawn.
 
     Raises
     ------
     ValueError
-        If nothing was compiled yet, or there are more than `limit` boxes.
+        If nothing was compiled yet, or there are more than `limit` steps.
     """
     if not compiled.traces:
         raise ValueError("draw: the function was not compiled yet; call it first")
@@ -46,39 +47,42 @@ def draw(compiled: Any, path: str | Path | None = None, *, limit: int = 1000) ->
 
 
 def _boxes(program: Any, limit: int) -> list[Box]:
+    """A box for each step; what it takes from outside and gives to it stands in the box, so that arrows stay few."""
+    if len(program.steps) > limit:
+        raise ValueError(f"draw: the program has {len(program.steps)} steps; pass limit= to draw more than {limit}")
     made: dict[Value, Box] = {}
-    boxes: list[Box] = []
-    inputs: dict[Value, Box] = {}
+    given = _given(program)
+    boxes = []
     for step in program.steps:
-        box = Box(_lines(step), _colour(step))
-        sources: dict[Box, None] = {}
-        for value in _roots(step):
-            if value in made:
-                sources[made[value]] = None
-            elif value.is_input:
-                sources[inputs.setdefault(value, Box(_shown(value, "input"), INPUT))] = None
-        box.sources = list(sources)
-        boxes.append(box)
+        inputs = [v for v in _roots(step) if v.is_input]
+        results = [line for v in _results(step) for line in given.get(v, ())]
+        box = Box(_lines(step, inputs, results), _colour(step))
+        box.sources = list(dict.fromkeys(made[v] for v in _roots(step) if v in made))
         made.update((v, box) for v in _results(step))
-    ends = [(_root(v), Box(_shown(v, "result"), RESULT)) for v in program.graph.outputs]
-    ends += [(_root(v), Box(_shown(target, "new"), RESULT)) for target, v in program.graph.updates]
-    for value, box in ends:
-        source = made.get(value) or inputs.get(value)
-        if source is not None:
-            box.sources = [source]
-    found = [*inputs.values(), *boxes, *(box for _, box in ends if box.sources)]
-    if len(found) > limit:
-        raise ValueError(f"draw: the program has {len(found)} boxes; pass limit= to draw more than {limit}")
-    return found
+        boxes.append(box)
+    return boxes
 
 
-def _lines(step: Step) -> tuple[str, ...]:
+def _given(program: Any) -> dict[Value, list[str]]:
+    """What becomes of the values that outlive the program."""
+    given: dict[Value, list[str]] = {}
+    for v in program.graph.outputs:
+        given.setdefault(_root(v), []).append(f"gives {_shown(v)}")
+    for target, v in program.graph.updates:
+        given.setdefault(_root(v), []).append(f"changes {target.name} {_shown(v)}".replace("  ", " "))
+    return given
+
+
+def _lines(step: Step, inputs: list[Value], results: list[str]) -> tuple[str, ...]:
     calls = calls_of(step)
     names = " ".join(dict.fromkeys(c.op.name for c in calls))
     cost = cost_of(step)
-    numbers = [f"{cost.bytes / 1e3:,.1f} kB"] + ([f"{cost.flops / 1e6:,.1f} MFLOP"] if _is_product(step) else [])
-    lines = [_short(name_of(step)), _short(names) if len(calls) > 1 else "", ", ".join(numbers), _short(lines_of(step))]
-    return tuple(line for line in lines if line)
+    work = f"{cost.bytes / 1e3:,.1f} kB" + (f", {cost.flops / 1e6:,.1f} MFLOP" if _is_product(step) else "")
+    lines = [name_of(step), names if len(calls) > 1 and names != name_of(step) else "", work, lines_of(step)]
+    lines += [f"takes {v.name} {_shown(v)}".replace("  ", " ") for v in inputs] if len(inputs) <= MOST_TAKEN else []
+    lines += [f"takes {len(inputs)} inputs"] if len(inputs) > MOST_TAKEN else []
+    lines += results if len(results) <= MOST_TAKEN else [f"gives or changes {len(results)} arrays"]
+    return tuple(_short(line) for line in lines if line)
 
 
 def _short(line: str) -> str:
@@ -93,8 +97,8 @@ def _colour(step: Step) -> str:
     return PRODUCT if _is_product(step) else KERNEL if isinstance(step, Kernel) else HOST
 
 
-def _shown(value: Value, what: str) -> tuple[str, ...]:
-    return (value.name or what, f"{NAMES[value.dtype]} {list(value.shape)}")
+def _shown(value: Value) -> str:
+    return f"{NAMES[value.dtype]} {list(value.shape)}"
 
 
 def _roots(step: Step) -> list[Value]:

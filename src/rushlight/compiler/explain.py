@@ -12,12 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.graph import Call, Value
+from rushlight.compiler.binding import is_available
+from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import Kernel, Step
+from rushlight.compiler.program import build
+from rushlight.compiler.schedule import schedule
 from rushlight.compiler.text import text
+from rushlight.ops.kinds import OPS
+from rushlight.spec import Spec
 from rushlight.tape.where import place
 
 ROUNDS = 5
+CACHED = 4 << 20  # bytes that a step may find in a cache, where a copy's bandwidth is no limit
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,12 @@ class Limits:
     flops: float
     bytes: float
 
-    def seconds(self, cost: Cost) -> float:
-        """The least time that a step's arithmetic and memory traffic take."""
-        return max(cost.flops / self.flops, cost.bytes / self.bytes)
+    def share(self, step: Step, seconds: float) -> float:
+        """The part that a step reaches of the limit of arithmetic (products), or of memory where caches do not help."""
+        if isinstance(step, Kernel) and step.flops:
+            return step.flops / self.flops / seconds
+        moved = cost_of(step).bytes
+        return moved / self.bytes / seconds if moved > CACHED else 0.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ def _trace(trace: Any) -> TraceReport:
     seconds, limits = measured(trace.program), machine()
     for step, spent in zip(trace.program.steps, seconds, strict=False):
         cost = cost_of(step)
-        share = limits.seconds(cost) / spent if spent else 0.0
+        share = limits.share(step, spent) if spent else 0.0
         report.steps.append(
             StepReport(name_of(step), isinstance(step, Kernel), len(calls_of(step)), lines_of(step), cost, spent, share)
         )
@@ -215,18 +224,25 @@ def _twin(array: Any) -> Any:
 
 @cache
 def machine() -> Limits:
-    """Measure the machine, once in a process, in about 0.1 s."""
-    a = np.ones((1024, 1024), np.float32)
+    """Measure the machine, once in a process, in some tenths of a second: the faster product of NumPy's and ours."""
+    n = 1024
+    a = np.ones((n, n), np.float32)
     big = np.ones(1 << 23, np.float32)
     other = np.empty_like(big)
     product = _least(lambda: a @ a)
-    copied = _least(lambda: np.copyto(other, big))
-    return Limits(2.0 * 1024**3 / product, 2.0 * big.nbytes / copied)
+    if is_available():
+        graph = Graph()
+        x = graph.input(Spec((n, n), a.dtype))
+        graph.outputs = [graph.call(OPS["mm"], (x, x), {})]
+        program = build(graph, schedule(graph))
+        program(a)
+        product = min(product, _least(program.run))
+    return Limits(2.0 * n**3 / product, 2.0 * big.nbytes / _least(lambda: np.copyto(other, big)))
 
 
 def _least(work: Any) -> float:
     times = []
-    for _ in range(4):
+    for _ in range(8):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)

@@ -17,7 +17,7 @@ from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
 from rushlight.compiler.fuse_expand import expanded
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.kernels import conv_lowering, matmul_lowering, pool_lowering, recurrent_lowering
+from rushlight.compiler.kernels import attention_lowering, conv_lowering, matmul_lowering, pool_lowering, recurrent_lowering
 from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined
 from rushlight.compiler.loops_cat import cat_kernel
 from rushlight.compiler.loops_nest import Form, analyse
@@ -30,7 +30,7 @@ ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
 
 SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
-    **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
+    **attention_lowering.SEEDS, **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
     "embedding_grad": scatter_kernel,
     "cat": cat_kernel, "stack": cat_kernel,
 }  # fmt: skip

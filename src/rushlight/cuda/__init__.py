@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from rushlight.device import check_available
+from rushlight.errors import OutOfMemoryError
 
 
 def is_available() -> bool:
@@ -114,6 +115,17 @@ class device(nullcontext[None]):
 def stream(stream: Any) -> Any:
     """A block on a stream; without one it changes nothing."""
     return nullcontext()
+
+
+class Stream:
+    """A queue of GPU work; an error where there is no GPU."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        raise RuntimeError(f"torch.cuda.{type(self).__name__} requires CUDA support")
+
+
+class Event(Stream):
+    """A mark in a queue of GPU work; an error where there is no GPU."""
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -8,12 +8,14 @@ from rushlight.distributions.categorical import Categorical
 from rushlight.distributions.cauchy import Cauchy
 from rushlight.distributions.chi2 import Chi2
 from rushlight.distributions.constraint_registry import biject_to, transform_to
+from rushlight.distributions.continuous_bernoulli import ContinuousBernoulli
 from rushlight.distributions.dirichlet import Dirichlet
 from rushlight.distributions.distribution import Distribution
 from rushlight.distributions.exp_family import ExponentialFamily
 from rushlight.distributions.exponential import Exponential
 from rushlight.distributions.fishersnedecor import FisherSnedecor
 from rushlight.distributions.gamma import Gamma
+from rushlight.distributions.generalized_pareto import GeneralizedPareto
 from rushlight.distributions.geometric import Geometric
 from rushlight.distributions.gumbel import Gumbel
 from rushlight.distributions.half_cauchy import HalfCauchy
@@ -23,6 +25,7 @@ from rushlight.distributions.inverse_gamma import InverseGamma
 from rushlight.distributions.kl import kl_divergence, register_kl
 from rushlight.distributions.kumaraswamy import Kumaraswamy
 from rushlight.distributions.laplace import Laplace
+from rushlight.distributions.lkj_cholesky import LKJCholesky
 from rushlight.distributions.log_normal import LogNormal
 from rushlight.distributions.logistic_normal import LogisticNormal
 from rushlight.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
@@ -43,6 +46,7 @@ from rushlight.distributions.transforms import (
     AffineTransform,
     CatTransform,
     ComposeTransform,
+    CorrCholeskyTransform,
     CumulativeDistributionTransform,
     ExpTransform,
     IndependentTransform,
@@ -60,9 +64,10 @@ from rushlight.distributions.transforms import (
     identity_transform,
 )
 from rushlight.distributions.uniform import Uniform
+from rushlight.distributions.von_mises import VonMises
 from rushlight.distributions.weibull import Weibull
 
-MISSING = frozenset("ContinuousBernoulli CorrCholeskyTransform GeneralizedPareto LKJCholesky VonMises Wishart".split())
+MISSING = frozenset({"Wishart"})
 
 
 def __getattr__(name: str) -> None:

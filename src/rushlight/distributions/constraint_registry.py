@@ -78,6 +78,7 @@ for registry in (biject_to, transform_to):
     registry.register(constraints.less_than, _to_bounded_above)
     registry.register(constraints.interval, _to_interval)
     registry.register(constraints.half_open_interval, _to_interval)
+    registry.register(constraints.corr_cholesky, lambda constraint: transforms.CorrCholeskyTransform())
 biject_to.register(constraints.simplex, lambda constraint: transforms.StickBreakingTransform())
 transform_to.register(constraints.simplex, lambda constraint: transforms.SoftmaxTransform())
 transform_to.register(constraints.lower_cholesky, lambda constraint: transforms.LowerCholeskyTransform())

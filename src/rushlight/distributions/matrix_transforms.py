@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from rushlight.creation import eye
 from rushlight.distributions import constraints
 from rushlight.distributions.maps import Transform
+from rushlight.distributions.utils import tril_matrix_to_vec, vec_to_tril_matrix
+from rushlight.dtypes import finfo
 from rushlight.functions import shape as shapes
 from rushlight.functions.linalg.solving import cholesky
+from rushlight.nn.functional.activation import softplus
+from rushlight.nn.functional.padding import pad
 
 
 class LowerCholeskyTransform(Transform):
@@ -48,6 +54,57 @@ class PositiveDefiniteTransform(Transform):
 
     def _inverse(self, y: Any) -> Any:
         return LowerCholeskyTransform().inv(cholesky(y))
+
+
+class CorrCholeskyTransform(Transform):
+    """Vectors of D (D - 1) / 2 numbers to Cholesky factors of correlation matrices, D x D.
+
+    The tanh of each number is a partial correlation, and each row a stick of unit length broken by them [1]_.
+
+    References
+    ----------
+    .. [1] Stan Development Team, "Stan Reference Manual", section on Cholesky factors of correlation matrices.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.corr_cholesky
+    bijective = True
+
+    def _call(self, x: Any) -> Any:
+        x = x.tanh()
+        eps = finfo(x.dtype).eps
+        partial = vec_to_tril_matrix(x.clamp(min=-1 + eps, max=1 - eps), diag=-1)
+        left = (1 - partial**2).sqrt().cumprod(-1)
+        partial = partial + eye(partial.shape[-1], dtype=partial.dtype)
+        return partial * pad(left[..., :-1], [1, 0], value=1)
+
+    def _inverse(self, y: Any) -> Any:
+        left = pad((1 - (y * y).cumsum(-1))[..., :-1], [1, 0], value=1)
+        partial = tril_matrix_to_vec(y, diag=-1) / tril_matrix_to_vec(left, diag=-1).sqrt()
+        return (partial.log1p() - (-partial).log1p()) / 2
+
+    def log_abs_det_jacobian(self, x: Any, y: Any, intermediates: Any = None) -> Any:
+        """Of the map from the vector to the part of the factor below its diagonal."""
+        left = tril_matrix_to_vec(1 - (y * y).cumsum(-1), diag=-2)
+        return 0.5 * left.log().sum(-1) - 2 * (x + softplus(-2 * x) - math.log(2.0)).sum(-1)
+
+    def forward_shape(self, shape: Any) -> Any:
+        """[..., D (D - 1) / 2] to [..., D, D]."""
+        if len(shape) < 1:
+            raise ValueError("Too few dimensions on input")
+        n = shape[-1]
+        d = round((0.25 + 2 * n) ** 0.5 + 0.5)
+        if d * (d - 1) // 2 != n:
+            raise ValueError("Input is not a flattened lower-diagonal number")
+        return (*shape[:-1], d, d)
+
+    def inverse_shape(self, shape: Any) -> Any:
+        """[..., D, D] to [..., D (D - 1) / 2]."""
+        if len(shape) < 2:
+            raise ValueError("Too few dimensions on input")
+        if shape[-2] != shape[-1]:
+            raise ValueError("Input is not square")
+        return (*shape[:-2], shape[-1] * (shape[-1] - 1) // 2)
 
 
 class CumulativeDistributionTransform(Transform):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rushlight.nn.batchnorm import _BatchNorm
 from rushlight.nn.utils.stateless import call_with_tensors
 from rushlight.ops import linear
 
@@ -67,3 +68,17 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _stacked(tables: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: linear.stack([t[name].detach() for t in tables], 0) for name in tables[0]}
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Let all batch norms in `root` use the batch's statistics only, so that they write no buffers; returns `root`."""
+    for module in root.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
+def functionalize(func: Any, *, remove: str = "mutations") -> Any:
+    """`func` itself: in-place operations need no rewriting here."""
+    return func

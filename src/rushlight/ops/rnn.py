@@ -9,11 +9,13 @@ operands alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rushlight.backends import numpy_rnn as kernel
+from rushlight.ops import native
 from rushlight.ops.elementwise import gt, relu, sigmoid, tanh
 from rushlight.ops.kinds import Array, composite, opaque
 from rushlight.ops.linear import cat, clone, getitem_slice, reshape, split, sum, t
@@ -124,6 +126,15 @@ def _is_recorded(*operands: Any) -> bool:
     return any(getattr(a, "op_rank", 0) > 1 for a in operands)
 
 
+def _run(gradients: Callable[..., tuple[Any, ...]], key: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
+    """`gradients` of operands, of large arrays as one program where there is one; `key` says what it is."""
+    if native.is_large(operands, native.FLOORS[key[0]]):
+        out = native.run(("gradients", *key), gradients, tuple(operands))
+        if out is not native.MISSING:
+            return tuple(out)
+    return gradients(*operands)
+
+
 def _of_products(
     g_inputs: Any, g_hidden: Any, x: Any, h0: Any, out: Any, w_ih: Any, sizes: Sizes, reverse: bool,
     needs: tuple[bool, ...],
@@ -185,10 +196,14 @@ def _rnn_grads(
         rows = _as_rows(g[0]), g[1], _as_rows(x)
         grads = rnn_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, _as_rows(out[0]), sizes, reverse, use_relu, needs)
         return _like_input(grads, x)
-    g_out, g_h, wide_x, h0, w_ih, w_hh, states = _wide(*g, x, h0, w_ih, w_hh, out[0])
-    gates, dh = rnn_gate_grads(g_out, g_h, w_hh, states, sizes, reverse, use_relu)
-    of_x, *rest = _of_products(gates, gates, wide_x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
-    return _narrowed((of_x, dh, *rest), x)
+
+    def gradients(g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, states: Any) -> tuple[Any, ...]:
+        gates, dh = rnn_gate_grads(g_out, g_h, w_hh, states, sizes, reverse, use_relu)
+        of_x, *rest = _of_products(gates, gates, x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
+        return of_x, dh, *rest
+
+    wide = _wide(*g, x, h0, w_ih, w_hh, out[0])
+    return _narrowed(_run(gradients, ("rnn_gate_grads", sizes, reverse, use_relu, needs), wide), x)
 
 
 @opaque(spec=_rnn_spec, joint=_rnn_grads, name="StackBackward0")
@@ -271,12 +286,27 @@ def _lstm_grads(
         rows, kept = (_as_rows(g[0]), *g[1:3], _as_rows(x)), (_as_rows(out[0]), *out[3:])
         grads = lstm_layer_grad(*rows, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, *kept, sizes, reverse, needs)
         return _like_input(grads, x)
+
+    def gradients(
+        g_out: Any,
+        g_h: Any,
+        g_c: Any,
+        x: Any,
+        h0: Any,
+        c0: Any,
+        w_ih: Any,
+        w_hh: Any,
+        w_hr: Any,
+        states: Any,
+        *kept: Any,
+    ) -> tuple[Any, ...]:
+        gates, dh, dc, *projection = lstm_gate_grads(g_out, g_h, g_c, c0, w_hh, w_hr, *kept, sizes, reverse)
+        wanted = (needs[0], *needs[3:7])
+        of_x, *rest = _of_products(gates, gates, x, h0, states, w_ih, sizes, reverse, wanted)
+        return of_x, dh, dc, *rest, projection[0] if projection else None
+
     wide = _wide(*g[:3], x, h0, c0, w_ih, w_hh, w_hr, *out[:1], *out[3:])
-    g_out, g_h, g_c, wide_x, h0, c0, w_ih, w_hh, w_hr, states, *kept = wide
-    gates, dh, dc, *projection = lstm_gate_grads(g_out, g_h, g_c, c0, w_hh, w_hr, *kept, sizes, reverse)
-    wanted = (needs[0], *needs[3:7])
-    of_x, *rest = _of_products(gates, gates, wide_x, h0, states, w_ih, sizes, reverse, wanted)
-    return _narrowed((of_x, dh, dc, *rest, projection[0] if projection else None), x)
+    return _narrowed(_run(gradients, ("lstm_gate_grads", sizes, reverse, needs), wide), x)
 
 
 @opaque(spec=_lstm_spec, joint=_lstm_grads, name="MkldnnRnnLayerBackward0")
@@ -384,11 +414,16 @@ def _gru_grads(
         rows, kept = (_as_rows(g[0]), g[1], _as_rows(x)), (_as_rows(out[0]), out[2])
         grads = gru_layer_grad(*rows, h0, w_ih, w_hh, b_ih, b_hh, *kept, sizes, reverse, needs)
         return _like_input(grads, x)
+
+    def gradients(
+        g_out: Any, g_h: Any, x: Any, h0: Any, w_ih: Any, w_hh: Any, states: Any, kept: Any
+    ) -> tuple[Any, ...]:
+        inputs, hidden, dh = gru_gate_grads(g_out, g_h, h0, w_hh, states, kept, sizes, reverse)
+        of_x, *rest = _of_products(inputs, hidden, x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
+        return of_x, dh, *rest
+
     wide = _wide(*g[:2], x, h0, w_ih, w_hh, out[0], out[2])
-    g_out, g_h, wide_x, h0, w_ih, w_hh, states, kept = wide
-    inputs, hidden, dh = gru_gate_grads(g_out, g_h, h0, w_hh, states, kept, sizes, reverse)
-    of_x, *rest = _of_products(inputs, hidden, wide_x, h0, states, w_ih, sizes, reverse, (needs[0], *needs[2:]))
-    return _narrowed((of_x, dh, *rest), x)
+    return _narrowed(_run(gradients, ("gru_gate_grads", sizes, reverse, needs), wide), x)
 
 
 @opaque(spec=_gru_spec, joint=_gru_grads, name="StackBackward0")

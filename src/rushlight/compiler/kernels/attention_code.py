@@ -24,8 +24,6 @@ from rushlight.compiler.target import host
 IR = Any
 Ints = tuple[int, ...]
 BOOL = np.dtype(np.bool_)
-# Rows of the other operand whose scores are held at once.
-BLOCK = 128
 # Chunks that there should be, however few heads.
 CHUNKS = 16
 
@@ -94,7 +92,7 @@ class Attention:
         return -(-n // self.lanes) * self.lanes
 
 
-def sizes(q: Access, k: Access, v: Access, scale: float, causal: bool, *, across: int) -> Attention:
+def sizes(q: Access, k: Access, v: Access, scale: float, causal: bool, *, across: int, block: int) -> Attention:
     """The cut of an attention whose lanes run along `across` rows: from sizes alone."""
     machine = host()
     lanes = machine.lanes(q.dtype)
@@ -103,7 +101,7 @@ def sizes(q: Access, k: Access, v: Access, scale: float, causal: bool, *, across
     wide = machine.registers >= 32
     return Attention(
         q.shape[:-2], q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], float(scale), causal,
-        np.dtype(q.dtype).name, lanes, 2 if across > lanes else 1, 8 if wide else 4, BLOCK,
+        np.dtype(q.dtype).name, lanes, 2 if across > lanes else 1, 8 if wide else 4, block,
     )  # fmt: skip
 
 
@@ -136,10 +134,14 @@ class Writer:
         self.slots, self.chunk = fn.args
         self.square = self.code.room(x.lanes * x.lanes)
 
+    def array(self, slot: int) -> IR:
+        """The address of an array."""
+        return self.code.b.load(self.code.at(self.slots, 8 * slot), typ=ir.PointerType())
+
     def matrix(self, place: Place, index: Index) -> IR:
         """The address of the matrix (or row) of one batch index."""
         code, lead = self.code, self.x.lead
-        base = code.b.load(code.at(self.slots, 8 * place.slot), typ=ir.PointerType())
+        base = self.array(place.slot)
         offset: Index = place.offset
         for n, stride in zip(reversed(lead), reversed(place.strides[: len(lead)]), strict=True):
             index, i = code.divide(index, n)
@@ -296,7 +298,33 @@ class Writer:
 
             code.loop(columns, square, step=n)
 
+    def along(self, pointer: IR, place: Place, mask: Mask) -> Lanes:
+        """A vector along the last dim of an operand."""
+        code, e, n = self.code, self.code.emitter, self.code.lanes
+        step, lanes = place.strides[-1], code.lanes_of(mask)
+        if step == place.dtype.itemsize:
+            return e.load(pointer, place.dtype, n, lanes)
+        if step == 0:
+            return e.splat(e.load(pointer, place.dtype, 1), n)
+        return e.gather(pointer, e.sequence(range(n), np.dtype(np.int64)), place.dtype, lanes, scale=step)
+
     # Products
+
+    def dot(self, sides: Sequence[tuple[IR, Place]], count: int) -> Lanes:
+        """The sum of the products of two rows of `count` numbers, as one lane."""
+        code, n = self.code, self.code.lanes
+
+        def turn(i: Index, total: IR, mask: Mask = None) -> Sequence[IR]:
+            x, y = (self.along(code.at(at, code.mul(i, p.strides[-1])), p, mask) for at, p in sides)
+            if isinstance(mask, int):
+                x = code.emitter.select(code.lanes_of(mask), x, x.constant(0.0))
+            return (code.fma(x.value, y.value, total),)
+
+        whole = count // n * n
+        (total,) = code.loop(whole, turn, (code.zero,), step=n)
+        if whole < count:
+            (total,) = turn(whole, total, count - whole)
+        return code.emitter.reduce(self.lanes(total), lambda a, b: a + b)
 
     def tiles(self, count: Index, body: Callable[..., Sequence[IR]], carried: Sequence[IR], total: int) -> Sequence[IR]:
         """body(first row, rows, *carried) for tiles of `count` rows; `total` rows end where `count` is no multiple."""

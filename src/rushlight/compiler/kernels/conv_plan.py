@@ -127,7 +127,8 @@ class Cut:
 
 def cut(c: Convolution) -> Cut:
     """Images first, then rows or output channels are dealt out, by sizes alone."""
-    images = image_group(c.images, max(p.positions for p in c.parts), c.lanes, c.weight_bytes >= HEAVY_BYTES)
+    largest = max(c.parts, key=lambda p: p.positions * p.taps)
+    images = image_group(c.images, largest, c.channels, c.lanes, c.weight_bytes >= HEAVY_BYTES)
     image_groups = -(-c.images // images)
     wanted = max(1, min(MOST_CHUNKS, c.products // CHUNK_PRODUCTS))
     needed = -(-wanted // (image_groups * c.groups))

@@ -27,6 +27,8 @@ TILE_POSITIONS = 256
 MOST_POSITIONS = 512
 # Channels times taps that are summed over at once at least, where channels are summed over in passes.
 PASS_TAPS = 128
+# What copying a short line costs, in multiplications of vectors.
+LINE_CYCLES = 20
 # Positions of a line of a convolution by one tap.
 LONG_LINE = 512
 
@@ -267,12 +269,15 @@ def keeps_lines(part: Part, images: int, lanes: int) -> bool:
     return alone and last.step == 1 and last.taps > 1 and last.out % lanes == 0
 
 
-def image_group(images: int, positions: int, lanes: int, heavy: bool) -> int:
-    """Images that share a tile, by what vectors waste, how often heavy weights are read, and what sharing costs."""
+def image_group(images: int, part: Part, channels: int, lanes: int, heavy: bool) -> int:
+    """Images that share a tile, by what vectors waste, how often heavy weights are read, and what sharing costs: lines
+    copied one by one."""
+    positions = part.positions
+    copies = LINE_CYCLES * lanes / (max(1, channels * part.taps) * part.last.out)
 
     def cost(n: int) -> float:
         waste = -(-n * positions // lanes) * lanes / (n * positions)
-        return waste + (64 if heavy else 3) / (n * positions) + (0.08 if n > 1 else 0)
+        return waste + (64 if heavy else 3) / (n * positions) + (copies if n > 1 else 0)
 
     most = max(1, min(images, MOST_POSITIONS // positions))
     return min((n for n in range(1, most + 1) if images % n == 0), key=cost)

@@ -202,7 +202,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
         ((part,), x_steps, _), (_, g_steps, _) = flat_x, flat_g
     channels, outputs = x.shape[1] // groups, g.shape[1] // groups
     block = dot_block(part, outputs, channels, host().registers)
-    together = image_group(x.shape[0], part.positions, host().lanes(x.dtype), False)
+    together = image_group(x.shape[0], part, channels, host().lanes(x.dtype), False)
     image_groups = -(-x.shape[0] // together)
     products = x.shape[0] * part.positions * groups * channels * outputs * part.taps
     wanted = max(1, min(MOST_CHUNKS, products // CHUNK_PRODUCTS))

@@ -1,0 +1,372 @@
+"""Attention backward: a chunk takes blocks of keys past all queries and computes their weights again.
+
+The gradients of the block's keys and values stay with the chunk. Those of queries are added up over blocks in a fixed
+order; where there are few heads, each of several groups of blocks has a copy of its own, and a last kernel adds those.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rushlight.compiler.access import Access, whole
+from rushlight.compiler.graph import Call, Value
+from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.attention_code import BOOL, CHUNKS, IR, Attention, Place, Writer, places, result
+from rushlight.compiler.kernels.microkernel import Index, Operands, multiply
+from rushlight.compiler.lanes_core import Lanes
+from rushlight.compiler.vmath_exp import exp
+from rushlight.spec import Spec
+
+# Rows of a chunk of the kernels that go along rows only.
+ROWS = 64
+# Numbers of a chunk of the kernel that adds up copies.
+SUMMED = 1 << 12
+
+
+def backward_kernels(
+    x: Attention, operands: Sequence[Access | None], results: tuple[Value, ...], calls: tuple[Call, ...]
+) -> list[Kernel]:
+    """The kernels of the gradient.
+
+    Parameters
+    ----------
+    x : its sizes
+    operands : g, q, k, v, mask, factors of dropout, result, logarithm of each row's sum
+    results : gradients of q, k, v, and of the scores where they are wanted
+    """
+    g, q, k, v, mask, drop, out, total = operands
+    assert g is not None and q is not None and out is not None
+    of_scores = len(results) > 3
+    factor = 1.0 if of_scores else x.scale
+    first = _row_products(x, g, out, factor)
+    blocks = -(-x.columns // x.width)
+    groups = min(blocks, max(1, CHUNKS // max(x.batch, 1)))
+    copies = Value(Spec((groups, *q.shape), q.dtype), name="gradients of queries") if groups > 1 else results[0]
+    writes = (copies, *results[1:])
+    roots, where = places((g, q, k, v, mask, drop, total, whole(first.writes[0])))
+    at = [result(len(roots) + i, value) for i, value in enumerate(writes)]
+
+    def build(module: Any, name: str) -> None:
+        _Backward(module, name, x, where, at, groups, factor).write()
+
+    share = 0.5 if x.causal and x.rows == x.columns else 1.0
+    main = Kernel(
+        name=f"attention gradient {'x'.join(map(str, (*x.lead, x.rows, x.columns, x.features)))}",
+        key=f"attention gradient {x} {where} {at} {groups}", build=build, reads=roots, writes=writes,
+        chunks=x.batch * groups, calls=calls,
+        flops=int(2 * x.batch * x.rows * x.columns * (3 * x.features + 2 * x.values) * share),
+    )  # fmt: skip
+    return [first, main] if groups == 1 else [first, main, _added(x, copies, results[0])]
+
+
+def _row_products(x: Attention, g: Access, out: Access, factor: float) -> Kernel:
+    """The sum over each row of g * out, times a factor."""
+    value = Value(Spec((*x.lead, x.rows, 1), g.dtype), name="g * out of rows")
+    roots, where = places((g, out))
+    place = result(len(roots), value)
+    blocks = -(-x.rows // ROWS)
+
+    def build(module: Any, name: str) -> None:
+        w = Writer(module, name, x)
+        code = w.code
+        index, block = code.divide(w.chunk, blocks)
+        start = code.mul(block, ROWS)
+        bases = [w.matrix(p, index) for p in (*where, place) if p is not None]
+
+        def row(i: Index) -> tuple[()]:
+            i = code.add(start, i)
+            sides = [(code.at(b, code.mul(i, p.strides[-2])), p) for b, p in zip(bases, where, strict=False) if p]
+            total = w.dot(sides, x.values) * factor
+            code.emitter.store(total, code.at(bases[2], code.mul(i, x.size)))
+            return ()
+
+        code.loop(code.least(ROWS, code.sub(x.rows, start)) if blocks > 1 else x.rows, row)
+        code.b.ret_void()
+
+    key = f"attention rows {x} {where} {place} {factor}"
+    return Kernel("rows of g * out", key, build, roots, (value,), chunks=x.batch * blocks)
+
+
+def _added(x: Attention, copies: Value, total: Value) -> Kernel:
+    """The sum of the copies, in order."""
+    count = math.prod(total.shape)
+
+    def build(module: Any, name: str) -> None:
+        w = Writer(module, name, x)
+        code = w.code
+        start = code.mul(w.chunk, SUMMED)
+        source, target = (code.at(w.array(slot), code.mul(start, x.size)) for slot in (0, 1))
+
+        def vector(i: Index) -> tuple[()]:
+            at = code.mul(i, x.size)
+            mask = code.mask(code.sub(code.sub(count, start), i)) if count % x.lanes else None
+            out = code.load(code.at(source, at), mask)
+            for c in range(1, copies.shape[0]):
+                out = code.b.fadd(out, code.load(code.at(source, code.add(at, c * count * x.size)), mask))
+            code.store(out, code.at(target, at), mask)
+            return ()
+
+        code.loop(code.least(SUMMED, code.sub(count, start)), vector, step=x.lanes)
+        code.b.ret_void()
+
+    key = f"attention sum {x} {copies.shape}"
+    return Kernel("sum of query gradients", key, build, (copies,), (total,), chunks=-(-count // SUMMED))
+
+
+class _Backward(Writer):
+    """One group of blocks of keys."""
+
+    def __init__(
+        self, module: Any, name: str, x: Attention, where: Sequence[Place | None], at: Sequence[Place], groups: int,
+        factor: float,
+    ) -> None:  # fmt: skip
+        super().__init__(module, name, x)
+        code = self.code
+        g, q, k, v, self.mask, self.drop, total, products = where
+        assert g and q and k and v and total and products
+        self.g, self.q, self.k, self.v, self.total, self.products = g, q, k, v, total, products
+        self.at, self.groups, self.factor = at, groups, factor
+        rows = min(x.rows, x.block)
+        features, values = x.padded(x.features), x.padded(x.values)
+        self.keys, self.key_grads = (code.room(features * x.width) for _ in range(2))
+        self.numbers, self.number_grads = (code.room(values * x.width) for _ in range(2))
+        self.weights, self.slopes = (code.room(rows * x.width) for _ in range(2))
+        # products with rows of keys take them as vectors
+        self.is_packed = k.strides[-1] != x.size
+        self.packed = code.room(features * x.width) if self.is_packed else None
+
+    def write(self) -> None:
+        """The whole chunk."""
+        code, x = self.code, self.x
+        index, group = code.divide(self.chunk, self.groups)
+        places = (self.g, self.q, self.k, self.v, self.total, self.products)
+        self.base = {p: self.matrix(p, index) for p in places}
+        self.extra = [None if p is None else self.matrix(p, index) for p in (self.mask, self.drop)]
+        own = self.at[0]
+        if self.groups > 1:
+            own = replace(own, strides=own.strides[1:])
+        self.query_grads = code.at(self.matrix(own, index), code.mul(group, x.batch * x.rows * x.features * x.size))
+        self.targets = [self.matrix(p, index) for p in self.at[1:]]
+        self.empty(self.query_grads, x.rows * x.features)
+        blocks = -(-x.columns // x.width)
+        turns = code.divide(code.sub(blocks - 1 + self.groups, group), self.groups)[0]
+
+        def turn(i: Index) -> tuple[()]:
+            self.block(code.mul(code.add(code.mul(i, self.groups), group), x.width))
+            return ()
+
+        code.loop(turns, turn)
+        code.b.ret_void()
+
+    def empty(self, at: IR, count: int) -> None:
+        """Fill memory with zeros."""
+        code, n = self.code, self.x.lanes
+
+        def vector(i: Index) -> tuple[()]:
+            code.store(code.zero, code.at(at, code.mul(i, code.size)))
+            return ()
+
+        code.loop(count // n * n, vector, step=n)
+        code.store(code.zero, code.at(at, count // n * n * code.size), code.mask(count % n))
+
+    def block(self, start: Index) -> None:
+        """The keys from `start` on."""
+        code, x = self.code, self.x
+        self.start = start
+        self.count: Index = x.width if x.columns % x.width == 0 else code.least(x.width, code.sub(x.columns, start))
+        k, v = ((code.at(self.base[p], code.mul(start, p.strides[-2])), p) for p in (self.k, self.v))
+        for (at, p), room, features, factor in (
+            (k, self.keys, x.features, x.scale),
+            (v, self.numbers, x.values, self.factor),
+        ):
+            put = self.keep(room, factor)
+            self.take(at, (p.strides[-2], p.strides[-1]), (self.count, features), put, p.dtype)
+        if self.packed is not None:
+            self.pack(*k)
+        self.clear(self.key_grads, x.features)
+        self.clear(self.number_grads, x.values)
+        first: Index = start if x.causal else 0
+        left = code.sub(x.rows, first)
+        blocks = (
+            -(-x.rows // x.block)
+            if not x.causal
+            else code.b.sdiv(code.value(code.add(left, x.block - 1)), code.value(x.block))
+        )
+
+        def turn(i: Index) -> tuple[()]:
+            done = code.mul(i, x.block)
+            self.queries(code.add(first, done), code.least(x.block, code.sub(left, done)))
+            return ()
+
+        code.loop(blocks, turn)
+        for room, target, features in ((self.key_grads, 0, x.features), (self.number_grads, 1, x.values)):
+            at = code.at(self.targets[target], code.mul(start, features * x.size))
+            self.give(room, at, (self.count, features))
+
+    def pack(self, source: IR, place: Place) -> None:
+        """The keys row by row."""
+        code, x = self.code, self.x
+        row, column = place.strides[-2:]
+        pitch = x.padded(x.features) * x.size
+
+        def key(j: Index) -> tuple[()]:
+            def number(d: Index) -> tuple[()]:
+                n = code.load_number(code.at(source, code.add(code.mul(j, row), code.mul(d, column))))
+                code.b.store(n, code.at(self.packed, code.add(code.mul(j, pitch), code.mul(d, x.size))))
+                return ()
+
+            code.loop(x.features, number)
+            return ()
+
+        code.loop(self.count, key)
+
+    def queries(self, first: Index, count: Index) -> None:
+        """`count` queries from `first` on."""
+        code, x = self.code, self.x
+        self.first = first
+        edge: Index = 0
+        if x.causal:
+            # queries before the last key of the block do not see all of it
+            past = code.sub(code.add(self.start, x.width), first)
+            edge = code.b.select(
+                code.b.icmp_signed(">", code.value(past), code.value(0)), code.value(past), code.value(0)
+            )
+            edge = code.least(edge, code.mul(code.divide(count, x.tile)[0], x.tile))
+
+            def hidden(i: Index) -> tuple[()]:
+                return self.tile(i, x.tile, True)
+
+            code.loop(edge, hidden, step=x.tile)
+        # the last rows may be fewer than a tile and lie at the edge
+        self.tiles(
+            code.sub(count, edge), lambda i, n: self.tile(code.add(edge, i), n, x.causal and n < x.tile), (), x.rows
+        )
+        for room, grads, p, features in (
+            (self.weights, self.number_grads, self.g, x.values), (self.slopes, self.key_grads, self.q, x.features)
+        ):  # fmt: skip
+            at = code.at(self.base[p], code.mul(first, p.strides[-2]))
+            self.add_columns(room, grads, at, p, features, count)
+        self.add_rows(first, count)
+
+    def tile(self, i: Index, count: int, at_edge: bool) -> tuple[()]:
+        """Weights and their gradients for `count` queries from `first` + `i` on."""
+        code, x, e = self.code, self.x, self.code.emitter
+        query = code.add(self.first, i)
+        self.store_lines(self.line(self.weights, i), self.again(query, count, at_edge))
+        slopes = self.with_rows(self.g, query, count, x.values, self.numbers)
+        new = []
+        for r in range(count):
+            row = code.add(query, r)
+            less = self.spread(code.at(self.base[self.products], code.mul(row, x.size)))
+            for v, offset in enumerate(self.vectors()):
+                at = code.at(self.line(self.weights, code.add(i, r)), offset)
+                p, slope = self.lanes(code.load(at)), self.lanes(slopes[r * x.vectors + v])
+                factor = self.read(1, row, v)
+                if factor is not None:
+                    code.store((p * factor).value, at)
+                    slope = slope * factor
+                slope = (slope - less) * p
+                if len(self.at) > 3:
+                    self.give_slope(slope, row, v)
+                    slope = slope * x.scale
+                new.append(slope.value)
+        self.store_lines(self.line(self.slopes, i), new)
+        return ()
+
+    def give_slope(self, slope: Lanes, row: Index, vector: int) -> None:
+        """Store the gradient of scores."""
+        code, x = self.code, self.x
+        column = code.add(self.start, vector * x.lanes)
+        at = code.at(self.targets[2], code.mul(code.add(code.mul(row, x.columns), column), x.size))
+        code.store(slope.value, at, self.masks(self.count)[vector])
+
+    def with_rows(self, p: Place, query: Index, count: int, features: int, room: IR) -> list[IR]:
+        """Products of `count` rows of an operand with the columns of a room."""
+        row, column = p.strides[-2:]
+        at = self.code.at(self.base[p], self.code.mul(query, row))
+        return self.product(at, [r * row for r in range(count)], (features, column), room)
+
+    def again(self, query: Index, count: int, at_edge: bool) -> list[IR]:
+        """The weights of `count` queries."""
+        code, x, e = self.code, self.x, self.code.emitter
+        found = self.with_rows(self.q, query, count, x.features, self.keys)
+        lowest = self.number(-math.inf)
+        out = []
+        for r in range(count):
+            row = code.add(query, r)
+            total = self.spread(code.at(self.base[self.total], code.mul(row, self.total.strides[-2])))
+            hidden = self.beyond(row, self.start, turned=True) if at_edge else None
+            for v in range(x.vectors):
+                s = self.lanes(found[r * x.vectors + v])
+                mask = self.read(0, row, v)
+                if mask is not None:
+                    s = e.select(mask, s, lowest) if mask.dtype == BOOL else s + mask
+                if hidden is not None:
+                    s = self.lanes(code.b.select(hidden[v], lowest.value, s.value))
+                out.append(exp(s - total).value)
+        return out
+
+    def read(self, which: int, row: Index, vector: int) -> Lanes | None:
+        """A vector of a row of the mask (0) or of the factors of dropout (1)."""
+        p, base = (self.mask, self.drop)[which], self.extra[which]
+        if p is None:
+            return None
+        code, x = self.code, self.x
+        column = code.add(self.start, vector * x.lanes)
+        at = code.at(base, code.add(code.mul(row, p.strides[-2]), code.mul(column, p.strides[-1])))
+        found = self.along(at, p, self.masks(self.count)[vector])
+        return found if found.dtype in (BOOL, code.dtype) else found.astype(code.dtype)
+
+    def add_columns(self, room: IR, grads: IR, at: IR, p: Place, features: int, count: Index) -> None:
+        """grads[d, :] += sum over queries of operand[query, d] * room[query, :]."""
+        code = self.code
+        row, column = p.strides[-2:]
+
+        def tile(d: Index, n: int) -> tuple[()]:
+            target = self.line(grads, d)
+            a = code.at(at, code.mul(d, column))
+            found = self.product(a, [c * column for c in range(n)], (count, row), room, self.load_lines(target, n))
+            self.store_lines(target, found)
+            return ()
+
+        self.tiles(features, tile, (), features)
+
+    def add_rows(self, first: Index, count: Index) -> None:
+        """Gradients of queries: rows of slopes times rows of keys."""
+        code, x = self.code, self.x
+        group = 2 * x.lanes
+        if self.packed is not None:
+            keys, step = self.packed, x.padded(x.features) * x.size
+        else:
+            step = self.k.strides[-2]
+            keys = code.at(self.base[self.k], code.mul(self.start, step))
+
+        def tile(i: Index, n: int) -> tuple[()]:
+            a = self.line(self.slopes, i)
+            target = code.at(self.query_grads, code.mul(code.add(first, i), x.features * x.size))
+
+            def some(d: Index, width: int) -> tuple[()]:
+                vectors = [o * x.size for o in range(0, width, x.lanes)]
+                mask = code.mask(width - (len(vectors) - 1) * x.lanes)
+                at = code.at(target, code.mul(d, x.size))
+                spots = [
+                    (code.at(at, r * x.features * x.size + o), mask if o == vectors[-1] else None)
+                    for r in range(n) for o in vectors
+                ]  # fmt: skip
+                b = code.at(keys, code.mul(d, x.size))
+                block = Operands(a, [r * x.line for r in range(n)], b, vectors, [(self.count, x.size, step)], mask)
+                found = multiply(code, block, [code.load(*spot) for spot in spots])
+                for value, spot in zip(found, spots, strict=True):
+                    code.store(value, *spot)
+                return ()
+
+            whole = x.features // group * group
+            code.loop(whole, lambda d: some(d, group), step=group)
+            if whole < x.features:
+                some(whole, x.features - whole)
+            return ()
+
+        self.tiles(count, tile, (), x.rows)
