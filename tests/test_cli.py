@@ -152,3 +152,33 @@ def test_install_as_torch_after_pytorch_is_refused(run_python: Run) -> None:
     code = "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); sys.modules['torch'].__file__ = 'x'\n"
     done = run_python("-c", code + "import rushlight; rushlight.install_as_torch()", check=False)
     assert "PyTorch is already imported" in done.stderr
+
+
+TOGETHER = """
+import sys
+import time
+import torch
+import torch.distributed as dist
+
+dist.init_process_group()
+rank = dist.get_rank()
+x = torch.tensor([float(rank + 1)])
+dist.all_reduce(x)
+if rank == 0:
+    print("sum", x.item(), sys.argv[1:])
+if "fail" in sys.argv and rank == 1:
+    sys.exit(7)
+if "fail" in sys.argv:
+    time.sleep(100)
+dist.destroy_process_group()
+"""
+
+
+def test_a_program_in_several_processes(run_python: Run, tmp_path: Path) -> None:
+    program = write(tmp_path, TOGETHER)
+    out = run_python("-m", "rushlight", "launch", "-n", "3", program, "a", "--b").stdout
+    assert out == "sum 6.0 ['a', '--b']\n"
+    done = run_python("-m", "rushlight", "launch", program, "fail", check=False)
+    assert done.returncode == 7
+    assert "process 1 ended with status 7" in done.stderr
+    assert run_python("-m", "rushlight", "launch", "-n", "0", program, check=False).returncode == 2

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rushlight import cli
 from rushlight.demo.command import DEMO
 
-COMMANDS = (DEMO, cli.INFO, cli.RUN, cli.CACHE)
+COMMANDS = (DEMO, cli.INFO, cli.RUN, cli.LAUNCH, cli.CACHE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from types import CodeType, ModuleType, TracebackType
 
 from rushlight import config
 from rushlight.compiler import cache
+from rushlight.distributed.launch import launch
 from rushlight.errors import shorten_tracebacks
 from rushlight.torch_alias import install_as_torch
 from rushlight.utils.collect_env import get_pretty_env_info
@@ -83,6 +84,22 @@ def run_script(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `rushlight launch`."""
+    parser.add_argument("-n", "--processes", type=int, default=2, help="how many processes (default 2)")
+    parser.add_argument("--port", type=int, help="port of the first process, on which the others find it")
+    add_run_arguments(parser)
+
+
+def launch_script(arguments: argparse.Namespace) -> int:
+    """Run a program in several processes, each as `rushlight run` would."""
+    if arguments.processes < 1:
+        print("rushlight launch: at least one process is needed", file=sys.stderr)
+        return 2
+    command = [sys.executable, "-m", "rushlight", "run", str(arguments.script), *arguments.args]
+    return launch(command, arguments.processes, arguments.port)
+
+
 def execute(source: bytes, script: Path, main_module: ModuleType) -> None:
     """Compile and run the program in its module."""
     code: CodeType = compile(source, str(script), "exec", dont_inherit=True)
@@ -118,3 +135,6 @@ def show_cache(arguments: argparse.Namespace) -> int:
 INFO = Command("info", "print versions, CPU features, threads and devices", show_info)
 RUN = Command("run", "run a program that says `import torch` on Rushlight", run_script, add_run_arguments)
 CACHE = Command("cache", "show or clear the compiled code kept on disk", show_cache, add_cache_arguments)
+LAUNCH = Command(
+    "launch", "run a program in several processes that use torch.distributed", launch_script, add_launch_arguments
+)

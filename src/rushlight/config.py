@@ -144,3 +144,12 @@ def launcher() -> dict[str, str]:
     """What a launcher of several processes (`torchrun`) tells each of them; these names are not ours."""
     names = "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID".split()
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def environment_of(rank: int, count: int, address: str, port: int) -> dict[str, str]:
+    """The environment of one of several processes on this machine that find together."""
+    place = {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": address,
+        "MASTER_PORT": port,
+    }  # fmt: skip
+    return {**os.environ, **{name: str(value) for name, value in place.items()}}

@@ -7,6 +7,7 @@ a model needs few descriptors.
 
 from __future__ import annotations
 
+import functools
 import gc
 import mmap
 import os
@@ -24,7 +25,7 @@ import numpy as np
 from rushlight.errors import explain
 from rushlight.ops.linear import storage_array
 from rushlight.storage import address
-from rushlight.tape import Variable, leaf_node
+from rushlight.tape import Variable, leaf_node, wrap
 
 ALIGNMENT = 64
 POOL_BYTES = 1 << 18
@@ -133,11 +134,29 @@ def share(tensor: Variable) -> None:
 
 def _holders(tensor: Variable, root: Any) -> list[Any]:
     """All tensors whose memory `root` is."""
-    # Here `root` is known to: the caller, this function, the call below, and to the one tensor.
-    if tensor._data is root and sys.getrefcount(root) <= 4:
+    if tensor._data is root and _references(root) <= _references_of_a_sole_holder():
         return [tensor]
     tensors = [found for found in gc.get_objects() if isinstance(found, Variable)]
     return [t for t in tensors if _has_data(t) and storage_array(t._data) is root]
+
+
+def _references(root: Any) -> int:
+    return sys.getrefcount(root)
+
+
+@functools.cache
+def _references_of_a_sole_holder() -> int:
+    """What `_references` says in `_holders` of memory that one tensor shows; it depends on the Python version."""
+
+    def like_share() -> int:
+        tensor = wrap(np.zeros(1))
+        old = storage_array(tensor._data)
+        return like_holders(tensor, old)
+
+    def like_holders(tensor: Any, root: Any) -> int:
+        return _references(root) if tensor._data is root else 0
+
+    return like_share()
 
 
 def _has_data(tensor: Any) -> bool:

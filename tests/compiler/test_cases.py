@@ -78,7 +78,9 @@ def test_compiled_equals_eager(case, sample):
     arrays = case.draw(sample, np.float32)
     eager = program(case, sample)
     compiled = rushlight.compile(eager)
-    layouts = ("", "stepped") if case.op not in ("as_strided", "take_strided", "view_as", "view_as_complex") else ("",)
+    # one sample of each row in another layout too: that is a trace, and code, of its own
+    again = sample is case.samples[0] and case.op not in ("as_strided", "take_strided", "view_as", "view_as_complex")
+    layouts = ("", "stepped") if again else ("",)
     warned = pytest.warns(UserWarning, match="it runs eagerly") if case.op in EAGER else contextlib.nullcontext()
     with config(debug="verify"), warned:
         for layout in layouts:

@@ -206,7 +206,8 @@ def relu_of_sum(graph: Graph, y: Value, residual: Value) -> list[Value]:
 def test_what_follows_is_fused(case: Case) -> None:
     graph, arrays = graph_of(case, relu_of_sum)
     steps = schedule(graph)
-    assert len([s for s in steps if isinstance(s, Kernel) and not s.name.endswith("packed")]) == len(steps) == 1
+    assert all(isinstance(step, Kernel) for step in steps)
+    assert sum(not step.name.endswith("packed") for step in steps) == 1
     for guard in ("after", "before"):
         made = build(graph, steps, guard=guard)(*arrays)
         expected, _ = interpret(graph, arrays)

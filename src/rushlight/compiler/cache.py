@@ -24,6 +24,7 @@ from rushlight import config
 from rushlight.backends import threads
 from rushlight.compiler import target
 from rushlight.compiler.binding import ir, llvm
+from rushlight.compiler.show import is_shown, show
 from rushlight.version import __version__
 
 MOST_BYTES = 256 << 20
@@ -113,6 +114,9 @@ def _objects(missing: dict[str, Source]) -> list[bytes]:
     folder = folder_in_use()
     objects = {name: read(folder, name) for name in missing}
     to_make = [name for name, data in objects.items() if data is None]
+    if is_shown("cache"):
+        come = ("compiled" if data is None else "from disk" for data in objects.values())
+        show("cache", "\n".join(f"{how} {s.label or s.key}" for how, s in zip(come, missing.values(), strict=True)))
     if to_make:
         for name, data in zip(to_make, _compile([(name, missing[name]) for name in to_make]), strict=True):
             objects[name] = data
@@ -141,7 +145,9 @@ def _compile(wanted: list[tuple[str, Source]]) -> list[bytes]:
 def _written(name: str, source: Source) -> str:
     module = ir.Module()
     source.build(module, _symbol(name))
-    return str(module)
+    text = str(module)
+    show("code", f"; {source.label or source.key}\n{text}", "ll")
+    return text
 
 
 def _make(text: str, item: tuple[str, Source]) -> bytes:

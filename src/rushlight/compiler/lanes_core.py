@@ -156,6 +156,12 @@ class Emitter:
         if mask is None:
             self.builder.store(raw, ptr, align=lanes.dtype.itemsize)
             return
+        lane = _only_lane(mask)
+        if lane is not None and lanes.count > 1:
+            # LLVM 20 makes a constant mask of one lane a store of 4 bytes where the lanes were narrowed to 2
+            place = ir.Constant(ir.IntType(64), lane * lanes.dtype.itemsize)
+            self.store(lanes.part(lane, 1), self.builder.gep(ptr, [place], source_etype=ir.IntType(8)))
+            return
         raw = self._widen(raw)
         name = f"llvm.masked.store.{suffix(raw.type)}.p0"
         self._masked(name, ir.VoidType(), lanes.dtype.itemsize, 1, (raw, ptr, self._mask(mask)))
@@ -250,6 +256,15 @@ class Emitter:
                 raise NotImplementedError("a reduction of lanes whose number is no power of two")
             lanes = combine(lanes.part(0, half), lanes.part(half, half))
         return lanes
+
+
+def _only_lane(mask: Lanes) -> int | None:
+    """The lane that a constant mask is made of, if it is one."""
+    constant = getattr(mask.value, "constant", None)
+    if not isinstance(constant, (list, tuple)):
+        return None
+    chosen = [i for i, c in enumerate(constant) if c.constant]
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def _operator(name: str, flip: bool = False) -> Callable[[Any, Any], Any]:

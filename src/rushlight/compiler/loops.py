@@ -283,7 +283,8 @@ def _may_overwrite(nest: Nest, store: Any, root: Value) -> bool:
 
 
 def _is_last_use(nest: Nest, node: Node, store: Any) -> bool:
-    """Whether no phase after that of the store reads the row again."""
-    if nest.in_registers:
-        return nest.phases[store.node] >= nest.phases[node]
-    return nest.phases[store.node] == max(nest.phases.values())
+    """Whether no phase after that of the store reads the row; registers are loaded in the first phase that needs them."""
+    place, last = nest.phases[store.node], max(nest.phases.values())
+    if nest.mode == "row" and nest.in_registers:
+        return any(node in nest.needed(p, nest.stores_in(p, 2)) for p in range(place + 1))
+    return place == last

@@ -179,7 +179,7 @@ class Writer(Values):
         width, pieces = self.nest.width, []
         while count > 0:
             mask = self.emitter.first(count, width) if count < width else None
-            pieces.append(Piece(self.b.add(origin, self.const(start)), mask, is_single=count == 1 < width))
+            pieces.append(Piece(self.b.add(origin, self.const(start)), mask))
             start, count = start + width, count - width
         return pieces
 
@@ -333,13 +333,12 @@ class Writer(Values):
         pieces = []
         for u in range(nest.unroll):
             start = b.add(origin, self.const(u * width))
-            left = 0
             if nest.blocks == 1:
                 left = n - u * width
                 mask = None if left >= width else self.emitter.first(max(left, 0), width)
             else:
                 mask = self.emitter.first(b.sub(self.const(n), start), width) if n % nest.block else None
-            pieces.append(Piece(start, mask, is_single=left == 1 < width))
+            pieces.append(Piece(start, mask))
         return pieces
 
     def _columns(self, phase: int, pieces: list[Piece]) -> None:

@@ -7,6 +7,7 @@ columns that are combined over other dims ("col"). Chunks are ranges of items.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,28 @@ class Nest:
         if atom == self.lane:
             return 2 + len(self.inner) if self.mode == "row" else 2
         return self.depth + self.inner.index(atom) if atom in self.inner else 1
+
+    def needed(self, phase: int, stores: list[Store], kept: Container[Node] = ()) -> set[Node]:
+        """Nodes inside the inner loops that the combinations of a phase and `stores` need; `kept` ones need nothing."""
+        stack = [n.args[0].found() for n in self.nodes if n.kind == "reduce" and self.phases[n] == phase + 1]
+        stack += [s.node for s in stores]
+        wanted: set[Node] = set()
+        while stack:
+            node = stack.pop()
+            if node in wanted or self.levels[node] < 2 or node.kind == "reduce":
+                continue
+            wanted.add(node)
+            if not (node in kept and self.phases[node] < phase):
+                stack.extend(node.operands)
+        return wanted
+
+    def store_depth(self, store: Store) -> int:
+        """The level of the loop that writes a result."""
+        return max([self.levels[store.node], 1, *map(self.level_of, store.strides)])
+
+    def stores_in(self, phase: int, depth: int) -> list[Store]:
+        """Results that a phase writes in a loop of that level or further in."""
+        return [s for s in self.stores if self.phases[s.node] == phase and self.store_depth(s) >= depth]
 
     @property
     def in_registers(self) -> bool:

@@ -43,14 +43,13 @@ def is_softmax(node: Node, total: Node) -> bool:
 
 
 class Piece:
-    """One vector of lanes: where it starts and which lanes count; `is_single`: only the first."""
+    """One vector of lanes: where it starts and which lanes count."""
 
-    __slots__ = ("start", "mask", "env", "is_single")
+    __slots__ = ("start", "mask", "env")
 
-    def __init__(self, start: Any, mask: Lanes | None, *, is_single: bool = False) -> None:
+    def __init__(self, start: Any, mask: Lanes | None) -> None:
         self.start = start
         self.mask = mask
-        self.is_single = is_single
         self.env: Env = {}
 
 
@@ -97,29 +96,12 @@ class Values(Code):
     def closure(self, phase: int) -> list[Node]:
         """Nodes inside the inner loops that the results of a phase need, operands first."""
         nest = self.nest
-        targets = [n for n in nest.nodes if n.kind == "reduce" and nest.phases[n] == phase + 1]
-        stack = [n.args[0].found() for n in targets]
-        stack += [s.node for s in nest.stores if self._store_place(s) == phase and self._store_depth(s) >= 2]
-        wanted: set[Node] = set()
-        while stack:
-            node = stack.pop()
-            if node in wanted or nest.levels[node] < 2 or node.kind == "reduce":
-                continue
-            wanted.add(node)
-            if not (node in self.buffered and nest.phases[node] < phase):
-                stack.extend(node.operands)
+        wanted = nest.needed(phase, nest.stores_in(phase, 2), self.buffered)
         return [n for n in nest.nodes if n in wanted]
 
     def has_stores(self, phase: int, depth: int) -> bool:
         """Whether a phase writes results in a loop of that level or further in."""
-        return any(self._store_depth(s) >= depth and self._store_place(s) == phase for s in self.nest.stores)
-
-    def _store_depth(self, store: Store) -> int:
-        levels = [self.nest.level_of(a) for a in store.strides]
-        return max([self.nest.levels[store.node], 1, *levels])
-
-    def _store_place(self, store: Store) -> int:
-        return self.nest.phases[store.node]
+        return bool(self.nest.stores_in(phase, depth))
 
     def emit_level(self, level: int, phase: int, env: Env, nodes: list[Node] | None, piece: Piece | None) -> None:
         """Compute nodes of one level (those of one phase, unless they are given)."""
@@ -230,7 +212,7 @@ class Values(Code):
     def store_level(self, level: int, phase: int, env: Env, piece: Piece | None) -> None:
         """Write the results of a phase that are due in the loop of that level."""
         for store in self.nest.stores:
-            if self._store_depth(store) == level and self._store_place(store) == phase:
+            if self.nest.store_depth(store) == level and self.nest.phases[store.node] == phase:
                 self._store(store, env, piece)
 
     def _store(self, store: Store, env: Env, piece: Piece | None) -> None:
@@ -241,10 +223,6 @@ class Values(Code):
             self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
             return
         pointer = self.at(pointer, self.times(piece.start, step))
-        if piece.is_single:
-            # LLVM 20 makes a constant mask of one lane a store of 4 bytes where the lanes were narrowed to 2
-            self.emitter.store(x if x.count == 1 else x.part(0, 1), pointer)
-            return
         x = self.widened(x)
         if step == store.value.dtype.itemsize or nest.width == 1:
             self.emitter.store(x, pointer, piece.mask)

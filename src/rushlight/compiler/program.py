@@ -18,6 +18,8 @@ from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
 from rushlight.compiler.program_memory import GuardedMemory, Memory, array_at, guarded
 from rushlight.compiler.program_table import HostStep, Place, Slots, Table
+from rushlight.compiler.show import is_shown, show
+from rushlight.compiler.text import steps_text
 from rushlight.ops.kinds import View
 from rushlight.spec import Spec
 
@@ -36,6 +38,8 @@ def build(graph: Graph, steps: Sequence[Step], *, guard: str = "") -> Program:
     guard : {"", "after", "before"}
         For tests: every buffer lies in pages of its own, and the page after (before) it cannot be touched.
     """
+    if is_shown("schedule"):
+        show("schedule", steps_text(steps))
     plan = planning.make(graph, steps)
     return GuardedProgram(plan, guard) if guard else Program(plan)
 
@@ -154,6 +158,24 @@ class Program:
         outputs = self.new_outputs()
         self.run()
         self.release()
+        return outputs
+
+    def call_alike(self, inputs: Sequence[Any]) -> list[Any]:
+        """As a call, of arrays known to have the layouts of the inputs."""
+        words, address_of = self._slots.array, planning.address_of
+        followed = False
+        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.output_specs]
+        for places, arrays in ((self._inputs, inputs), (self._outputs, outputs)):
+            for place, array in zip(places, arrays, strict=True):
+                address = address_of(array)
+                for cell, offset in place.cells:
+                    words[cell] = address + offset
+                if place.followers:
+                    self._table.put(place.followers, array)
+                    followed = True
+        self.run()
+        if followed:
+            self.release()
         return outputs
 
     def release(self) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.graph import Call, Graph, Value
+from rushlight.compiler.kernel import Kernel, Step
 from rushlight.dtypes import ALL
 from rushlight.ops.kinds import OPS
 from rushlight.spec import Spec
@@ -60,6 +61,22 @@ def listing(graph: Graph) -> tuple[str, tuple[Any, ...]]:
         lines.append("return " + ", ".join(writer.name(v) for v in graph.outputs))
     lines += [f"update {writer.name(target)} = {writer.name(v)}" for target, v in graph.updates]
     return "\n".join(lines) + "\n", tuple(writer.objects)
+
+
+def steps_text(steps: Sequence[Step]) -> str:
+    """Kernels, and calls that NumPy runs, one line each with the ops that they carry out."""
+    lines = []
+    for step in steps:
+        if isinstance(step, Kernel):
+            ops = " ".join(call.op.name for call in step.calls)
+            lines.append(f"{step.name}: {ops}; {_count(step.chunks, 'chunk')}, {step.workspace} bytes of workspace")
+        else:
+            lines.append(f"NumPy: {step.call.op.name}")
+    return "\n".join(lines) + "\n"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 class _Writer:

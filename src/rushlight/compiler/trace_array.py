@@ -24,6 +24,10 @@ from rushlight.ops.kinds import OPS, Array, opaque
 from rushlight.spec import Spec
 
 ndarray = np.ndarray
+_OF_LAYOUT = {
+    np.empty_like, np.zeros_like, np.ones_like, np.full_like, np.result_type, np.can_cast, np.shape, np.ndim, np.size,
+    np.iscomplexobj, np.isrealobj,
+}  # fmt: skip
 _ARRAY_NAMES = frozenset(n for n in dir(np.ndarray) if not n.startswith("__"))
 
 
@@ -220,6 +224,12 @@ class TracedArray:
         if trace is None:
             raise RuntimeError("a value of a compiled function was kept and used outside of it")
         return trace.interpret(op, operands, params)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's questions about the layout, and new arrays in it; functions that read values are refused."""
+        if func not in _OF_LAYOUT or func is np.full_like and isinstance(args[-1], TracedArray):
+            raise broken(f"reads values with NumPy (np.{func.__name__})")
+        return func(*(a.phantom if isinstance(a, TracedArray) else a for a in args), **kwargs)
 
     def __getitem__(self, index: Any) -> Any:
         if any(isinstance(i, (ndarray, TracedArray, list)) for i in (index if isinstance(index, tuple) else (index,))):

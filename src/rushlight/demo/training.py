@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rushlight import nn, optim
-from rushlight.compiler.api import compile
 from rushlight.modes import no_grad
 from rushlight.random import manual_seed
 from rushlight.tensor import Tensor
@@ -67,7 +67,8 @@ def train(
         optimizer.step()
         return loss
 
-    run = compile(step) if compiled else step
+    # through the public namespace, which imports the compiler when it is first asked for
+    run = sys.modules["rushlight"].compile(step) if compiled else step
     stepping = first = 0.0
     for epoch in range(1, epochs + 1):
         started, total = time.perf_counter(), 0.0

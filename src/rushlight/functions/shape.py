@@ -573,7 +573,8 @@ def contiguous(input: Any, memory_format: Any = None) -> Any:
     if form.startswith("channels_last"):
         return _channels_last(input, form)
     data = input._data
-    if type(data) is not ndarray or data.flags.c_contiguous:
+    known = type(data) is ndarray or ACTIVE and state.trace is not None
+    if not known or data.flags.c_contiguous:
         return input
     return record(linear.copy, (input,), {})
 

@@ -75,6 +75,8 @@ class Op:
         self.static = tuple(n for n in names if n not in self.inputs)
         self.node_name = name or _camel(self.name) + "Backward0"
         self.joint = Formula(joint) if joint else None
+        if self.joint is not None and self.name in native.JOINTS:
+            self.joint.fn = native.joint(self.name, self.joint.fn, self.joint.names)
         self.grads = self._formulas(grad)
         self.differentiable = self.joint is not None or any(self.grads)
         self.declared = self.joint is not None or grad is not None
@@ -178,8 +180,10 @@ class Op:
 
     def _natively(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Run on large arrays: by a compiled kernel where there is one."""
-        key = (self.name, *params.items())
-        out = native.run(key, lambda *operands: self._symbolic(operands, params), operands)
+        key = (self.name, *params.items(), *map(type, params.values())) if params else (self.name,)
+        out = native.run(
+            key, lambda *operands: self._symbolic(operands, params), operands, lambda *a: self.eager(a, params)
+        )
         return self.eager(operands, params) if out is native.MISSING else out
 
     def _symbolic(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:

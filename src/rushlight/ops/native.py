@@ -36,7 +36,10 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _SOME),
     **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _SOME),
     **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
+    **dict.fromkeys(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"), _MANY),
 }
+JOINTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"))
+"""Ops whose joint formula is one program; the others' call ops of their own."""
 
 
 class _Provider:
@@ -52,14 +55,18 @@ def set_provider(load: Callable[[], Callable[..., Any]]) -> None:
     _Provider.run = None
 
 
-def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """`function(*arguments)` by a kernel, or MISSING. `key` says what the function is, with all that it closes over."""
+def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body: Callable[..., Any]) -> Any:
+    """`function(*arguments)` by a kernel, or MISSING.
+
+    `key` says what the function is, with all that it closes over, and begins with the name of an op. `body` is the
+    function on arrays.
+    """
     provided = _Provider.run
     if provided is None:
         if _Provider.load is None or not config.get("JIT"):
             return MISSING
         provided = _Provider.run = _Provider.load()
-    return provided(key, function, arguments)
+    return provided(key, function, arguments, body)
 
 
 def is_large(arguments: Any, floor: int) -> bool:
@@ -73,14 +80,33 @@ def is_large(arguments: Any, floor: int) -> bool:
 def formula(name: str, position: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     """A gradient formula of an op that large arrays go through as one kernel."""
     floor = FLOORS[name]
+    key = (name, position)
 
     @functools.wraps(fn)
     def gradient(*arguments: Any) -> Any:
-        g = arguments[0]
-        if type(g) is ndarray and g.size >= floor:
-            out = run((name, position), fn, arguments)
+        if type(arguments[0]) is ndarray and is_large(arguments, floor):
+            out = run(key, fn, arguments, fn)
             if out is not MISSING:
                 return out
         return fn(*arguments)
 
     return gradient
+
+
+def joint(name: str, fn: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    """The formula of all gradients of an op, which is called by keyword, likewise."""
+    floor = FLOORS[name]
+    key = (name, "joint")
+
+    def of_positional(*arguments: Any) -> Any:
+        return fn(**dict(zip(names, arguments, strict=True)))
+
+    @functools.wraps(fn)
+    def gradients(**given: Any) -> Any:
+        if type(given["g"]) is ndarray and is_large(given.values(), floor):
+            out = run(key, of_positional, tuple([given[name] for name in names]), of_positional)
+            if out is not MISSING:
+                return out
+        return fn(**given)
+
+    return gradients

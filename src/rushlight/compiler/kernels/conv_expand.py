@@ -112,8 +112,8 @@ def _phase(
     code: Code, tiling: Tiling, x: Source, source: IR, target: IR, residue: int, first_row: Index, rows: Index,
     images: Index,
 ) -> None:  # fmt: skip
-    part = tiling.part
-    axis = part.rows
+    axis = tiling.part.rows
+    plane = tiling.part.plane * code.size
 
     def row(q: Index) -> None:
         at = code.add(
@@ -123,14 +123,31 @@ def _phase(
         from_row = code.at(source, code.mul(at, x.rows))
         to_row = code.at(target, code.mul(q, tiling.row))
 
-        def image(n: Index) -> None:
-            from_image = code.at(from_row, code.mul(n, x.image))
-            to_image = code.at(to_row, code.mul(n, part.plane * code.size))
-            _plane(code, tiling, x, from_image, to_image, valid)
+        def copy() -> None:
+            each(
+                code,
+                images,
+                lambda n: _plane(
+                    code, tiling, x, code.at(from_row, code.mul(n, x.image)), code.at(to_row, code.mul(n, plane))
+                ),
+            )
 
-        each(code, images, image)
+        code.when(valid, copy, lambda: _clear(code, tiling, to_row))
 
     each(code, code.add(rows, axis.span), row)
+
+
+def _clear(code: Code, tiling: Tiling, target: IR) -> None:
+    """A row of zeros for each tap of the middle and last dim."""
+    width = code.lanes * code.size
+
+    def tap(k: Index) -> None:
+        to = code.at(target, code.mul(k, tiling.tap))
+        whole = tiling.row // width
+        each(code, whole, lambda v: code.store(code.zero, code.at(to, code.mul(v, width))))
+        code.store(code.zero, code.at(to, whole * width), code.mask((tiling.row - whole * width) // code.size))
+
+    each(code, 1 if tiling.lines else tiling.part.spread, tap)
 
 
 def within(code: Code, at: Index, axis: Axis) -> IR | bool:
@@ -140,14 +157,14 @@ def within(code: Code, at: Index, axis: Axis) -> IR | bool:
     return code.b.icmp_unsigned("<", at, code.value(axis.source))
 
 
-def _plane(code: Code, tiling: Tiling, x: Source, source: IR, target: IR, valid: IR | bool) -> None:
+def _plane(code: Code, tiling: Tiling, x: Source, source: IR, target: IR) -> None:
     """All taps of the middle and last dim of one row."""
     middle, last = tiling.part.middle, tiling.part.last
 
     def position(o: Index) -> None:
         def tap(k: Index) -> None:
             at = code.add(code.add(code.mul(o, middle.step), code.mul(k, middle.reach)), middle.base)
-            here = conjunction(code, valid, within(code, at, middle))
+            here = within(code, at, middle)
             line = code.at(source, code.mul(at, x.middle))
             to = code.at(target, code.mul(o, last.out * code.size))
             to = code.at(to, code.mul(k, last.taps * tiling.tap))

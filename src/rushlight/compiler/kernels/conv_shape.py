@@ -28,7 +28,7 @@ MOST_POSITIONS = 512
 # Channels times taps that are summed over at once at least, where channels are summed over in passes.
 PASS_TAPS = 128
 # What copying a short line costs, in multiplications of vectors.
-LINE_CYCLES = 20
+LINE_CYCLES = 12
 # Positions of a line of a convolution by one tap.
 LONG_LINE = 512
 

@@ -40,6 +40,8 @@ IR = Any
 
 # What the sums of all ranges of images may take together.
 SUMS_BYTES = 8 << 20
+# Positions of a range at least: adding up its sums costs as much as some tens of positions.
+RANGE_POSITIONS = 512
 # Vectors that a block accumulates before its lanes are summed, where the images of a range have so many.
 STEPS = 48
 
@@ -207,7 +209,7 @@ def describe(x: Access, g: Access, geometry: Geometry, groups: int) -> WeightGra
     products = x.shape[0] * part.positions * groups * channels * outputs * part.taps
     wanted = max(1, min(MOST_CHUNKS, products // CHUNK_PRODUCTS))
     whole = groups * channels * outputs * part.taps * size
-    most = min(wanted, max(1, SUMS_BYTES // whole))
+    most = min(wanted, max(1, SUMS_BYTES // whole), max(1, x.shape[0] * part.positions // RANGE_POSITIONS))
     t = tiling(part, channels, together, size, min(part.rows.out, -(-most // image_groups)), host().lanes(x.dtype))
     ranges = min(most, image_groups * t.tiles)
     cells = min(channels, max(t.passes, -(-wanted // (ranges * groups))))
