@@ -597,7 +597,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _native_ops() -> Any:
-    return importlib.import_module("rushlight.compiler.eager").run
+    ops, updates = map(importlib.import_module, ("rushlight.compiler.eager", "rushlight.compiler.eager_update"))
+    return ops.run, updates.make
 
 
 def _native_draws() -> Any:

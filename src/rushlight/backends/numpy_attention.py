@@ -40,9 +40,8 @@ def _exponentials(s: Array, is_masked: bool) -> tuple[Array, Array | float]:
         top = np.maximum.reduce(s, axis=-1, keepdims=True)
         shift = np.where(top == -np.inf, 0, top)  # a row that is masked whole gives zeros
         s -= shift
-    else:
-        shift = 0.0
-    return np.exp(s, s), shift
+        return np.exp(s, s), shift
+    return np.exp(s, s), 0.0
 
 
 def _triangle(q: Array, k: Array, causal: bool) -> Array | None:

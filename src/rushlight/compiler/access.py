@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Container
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def whole(value: Value) -> Access:
     return Access(value, 0, value.shape, strides, value.dtype)
 
 
+@functools.lru_cache(4096)
 def byte_strides(shape: Ints, itemsize: int) -> Ints:
     """Row-major strides in bytes."""
     return tuple(k * itemsize for k in contiguous_strides(shape))

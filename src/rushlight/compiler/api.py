@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +15,8 @@ from rushlight import config
 from rushlight.compiler.draw import draw
 from rushlight.compiler.explain import Explanation, explain
 from rushlight.compiler.guards_make import MISS, CompiledTrace, Request, make_trace
-from rushlight.compiler.trace_array import TraceBreak
+from rushlight.compiler.trace_array import TraceBreak, is_users
+from rushlight.compiler.trace_split import cut, is_light, line_in, places
 from rushlight.errors import PACKAGE
 from rushlight.modes import ACTIVE, state
 from rushlight.nn.module import Module, set_call_compiler
@@ -75,6 +78,7 @@ class CompiledFunction:
         self.numbers = Numbers(dynamic)
         self.lock = threading.RLock()
         self.warned = False
+        self.halves: Any = None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -82,6 +86,8 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if ACTIVE and (state.trace is not None or state.saved_hooks or state.profiler is not None or state.anomaly):
             return self.fn(*args, **kwargs)
+        if self.halves is not None:
+            return self.halves(*args, **kwargs)
         with self.lock:
             traces = self.traces
             for i, trace in enumerate(traces):
@@ -108,6 +114,8 @@ class CompiledFunction:
         try:
             trace = self._traced(args, kwargs)
         except TraceBreak as stop:
+            if self._cut(stop, args, kwargs):
+                return self.halves(*args, **kwargs)
             return self._eagerly(stop)
         result = trace.call(args, kwargs)
         if result is MISS:
@@ -117,6 +125,35 @@ class CompiledFunction:
         self.traces.insert(0, trace)
         del self.traces[MOST_TRACES:]
         return result
+
+    def _cut(self, stop: TraceBreak, args: Any, kwargs: Any) -> bool:
+        """Try to compile the statements before the one that cannot be traced; whether that went well."""
+        function = getattr(self.fn, "__func__", self.fn)
+        if self.fullgraph or self.traces or type(function) is not types.FunctionType:
+            return False
+        if not is_users(function.__code__.co_filename):
+            return False
+        for at in places(function, line_in(function, stop)):
+            halves = cut(function, at)
+            if halves is None:
+                continue
+            part = CompiledFunction(halves.first)
+            whole = halves.whole(part)
+            owner = getattr(self.fn, "__self__", None)
+            given = inspect.signature(function).bind(*(() if owner is None else (owner,)), *args, **kwargs)
+            given.apply_defaults()
+            taken = [given.arguments[name] for name in halves.first.__code__.co_varnames[: len(halves.taken)]]
+            try:
+                request = Request(part.fn, taken, {}, "first call", part.lock, frozenset(), is_part=True)
+                part.traces.append(make_trace(request))
+            except TraceBreak:
+                continue
+            self.traces = part.traces
+            self.halves = whole if owner is None else types.MethodType(whole, owner)
+            if not is_light(function, at):
+                self._warn(stop, "; it runs eagerly from there on")
+            return True
+        return False
 
     def _traced(self, args: Any, kwargs: Any) -> CompiledTrace:
         reason = self._reason(args, kwargs)
@@ -137,17 +174,22 @@ class CompiledFunction:
 
     def _eagerly(self, stop: TraceBreak) -> Any:
         """Note that calls of this kind run eagerly, and say so once."""
-        at = "" if stop.where is None else f" at {place(stop.where)}"
-        message = f"compile({getattr(self.fn, '__qualname__', type(self.fn).__name__)}): the function {stop.reason}{at}"
         if self.fullgraph:
-            raise CompileError(f"{message}; fullgraph=True asks for one program") from stop
-        if not self.warned:
-            self.warned = True
-            warnings.warn(f"{message}; it runs eagerly", stacklevel=_frames_inside() + 1)
+            raise CompileError(f"{self._message(stop)}; fullgraph=True asks for one program") from stop
+        self._warn(stop, "; it runs eagerly")
         if stop.holds is not None:
             self.eager_cases.insert(0, EagerCase(stop.reason, stop.holds))
             del self.eager_cases[MOST_FAILURES:]
         return MISS
+
+    def _message(self, stop: TraceBreak) -> str:
+        at = "" if stop.where is None else f" at {place(stop.where)}"
+        return f"compile({getattr(self.fn, '__qualname__', type(self.fn).__name__)}): the function {stop.reason}{at}"
+
+    def _warn(self, stop: TraceBreak, what: str) -> None:
+        if not self.warned:
+            self.warned = True
+            warnings.warn(f"{self._message(stop)}{what}", stacklevel=_frames_inside() + 1)
 
     def explain(self) -> Explanation:
         """What the function became: traces and why they were made, kernels and what they cost."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler.guards_places import Place
 from rushlight.compiler.trace_array import is_users
 from rushlight.device import device
 from rushlight.dtypes import dtype
@@ -77,11 +78,16 @@ class Guards:
     checks : (test, what it is about); a test is Python source, true while nothing changed
     tensors : the tensors found, with the source that finds each
     arguments : those of them that come as arguments
+    loose : places that get new values in each call
+    numbers : those of them that hold numbers: (place, source, number)
     modules, optimizers : those found
     """
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, loose: dict[Any, Place] | None = None) -> None:
         self.names = names
+        self.loose = loose or {}
+        self.numbers: list[tuple[Place, str, Any]] = []
+        self.owners: dict[int, Any] = {}
         self.checks: list[Test] = []
         self.tensors: dict[int, tuple[Any, str]] = {}
         self.arguments: dict[int, tuple[Any, str, str]] = {}
@@ -136,6 +142,10 @@ class Guards:
         for key, attributes in global_names(fn.__code__).items():
             if key in space:
                 self.globals.append((space, key, space[key]))
+                place = self.loose.get(("item", id(space), key))
+                if place is not None:
+                    self._loose(place, space[key], f"{table}[{key!r}]", key, depth)
+                    continue
                 self._global(space[key], f"{table}[{key!r}]", key, attributes, depth)
 
     def _closure(self, fn: Any, path: str, depth: int) -> None:
@@ -145,6 +155,10 @@ class Guards:
             except ValueError:
                 continue
             self.cells.append((cell, value))
+            place = self.loose.get(("cell", id(cell), None))
+            if place is not None:
+                self._loose(place, value, f"{self.names.add(cell)}.cell_contents", key, depth)
+                continue
             self.value(value, f"{self.names.add(cell)}.cell_contents", key, depth + 1, is_batch(value))
 
     def _global(self, value: Any, source: str, key: str, attributes: set[str], depth: int) -> None:
@@ -184,6 +198,14 @@ class Guards:
             raise Unguardable(f"{path} is an iterator")
         else:
             self._attributes(value, source, path, depth, argument)
+
+    def _loose(self, place: Place, value: Any, source: str, path: str, depth: int) -> None:
+        """Check a value at a place that gets another one in each call."""
+        if type(value) in (int, float):
+            self.check(f"type({source}) is {self.names.add(type(value))}", f"the type of {path}")
+            self.numbers.append((place, source, value))
+        else:
+            self.value(value, source, path, depth + 1, True)
 
     def _tensor(self, t: Any, source: str, path: str, argument: bool) -> None:
         if id(t) in self.tensors:
@@ -304,7 +326,12 @@ class Guards:
         if held is not None:
             self.check(f"len({source}.__dict__) == {len(held)}", f"the attributes of {path}")
             self._keep(held)
+            self.owners[id(held)] = value
         for key in [*(held or ()), *(n for n in slots if not n.startswith("__"))]:
+            place = self.loose.get(("attribute", id(value), key))
+            if place is not None:
+                self._loose(place, getattr(value, key), f"{source}.{key}", f"{path}.{key}", depth)
+                continue
             self.value(getattr(value, key), f"{source}.{key}", f"{path}.{key}", depth + 1, argument)
 
     def _optimizer(self, opt: Any, path: str) -> None:
@@ -364,6 +391,18 @@ class Guards:
                 return "a variable of an enclosing function"
         return next((f"the global {key}" for space, key, value in self.globals if space.get(key) is not value), None)
 
+    def changed_places(self) -> list[Place]:
+        """Places that hold something else than when the walk saw them."""
+        found = [Place("cell", cell) for cell, value in self.cells if Place("cell", cell).get() is not value]
+        found += [Place("item", space, key) for space, key, value in self.globals if space.get(key) is not value]
+        for container, old in self.copies:
+            owner = self.owners.get(id(container))
+            if owner is not None and container.keys() == old.keys():
+                found += [Place("attribute", owner, key) for key in old if container[key] is not old[key]]
+        for module in self.modules:
+            found += module.changed_places()
+        return found
+
     def restore(self) -> None:
         """Put variables, lists, dicts and attributes back as they were when the walk saw them."""
         for cell, value in self.cells:
@@ -392,6 +431,7 @@ class ModuleCheck:
         self.path = path
         self.parts: list[tuple[Any, dict[str, Any], dict[str, dict[Any, Any]]]] = []
         self.count = -1
+        self.loose: set[Any] = set()
         guards.modules.append(self)
         for m in module.modules():
             if m is not module:
@@ -408,10 +448,19 @@ class ModuleCheck:
         self.parts.append((m, held, tables))
         name = guards.names.add(m)
         for table in ("_parameters", "_buffers"):
-            for t in m.__dict__.get(table, {}).values():
-                if t is not None:
+            for key, t in m.__dict__.get(table, {}).items():
+                place = guards.loose.get(("buffer", id(m), key)) if table == "_buffers" else None
+                if place is not None:
+                    self.loose.add((id(m), table, key))
+                    guards._loose(place, t, f"{name}._buffers[{key!r}]", f"{path}.{key}", depth)
+                elif t is not None:
                     guards.tensors.setdefault(id(t), (t, guards.names.add(t)))
         for key, value in held.items():
+            place = guards.loose.get(("module", id(m), key))
+            if place is not None:
+                self.loose.add((id(m), key))
+                guards._loose(place, value, f"{name}.{key}", f"{path}.{key}", depth)
+                continue
             if key in tables:
                 for hook in tables.get(key, {}).values() if "hooks" in key else ():
                     guards.function(hook, f"a hook of {type(m).__name__}", depth + 1)
@@ -443,13 +492,27 @@ class ModuleCheck:
                 return f"{sorted(extra)[0]} of {self._name(m)}"
             for key, old in held.items():
                 new = now.get(key, self)
-                if new is not old and not (type(new) is type(old) and isinstance(old, (PLAIN, tuple)) and new == old):
+                if new is not old and (id(m), key) not in self.loose and not (type(new) is type(old) and isinstance(old, (PLAIN, tuple)) and new == old):
                     return f"{key} of {self._name(m)}"
             for key, table in tables.items():
                 other = now[key]
                 if len(other) != len(table) or not all(map(is_, other.values(), table.values())):
-                    return f"{key.strip('_')} of {self._name(m)}"
+                    if any(v is not table.get(k, self) and (id(m), key, k) not in self.loose for k, v in other.items()):
+                        return f"{key.strip('_')} of {self._name(m)}"
+                    if other.keys() != table.keys():
+                        return f"{key.strip('_')} of {self._name(m)}"
         return None
+
+    def changed_places(self) -> list[Place]:
+        """Attributes and buffers that hold something else."""
+        found: list[Place] = []
+        for m, held, tables in self.parts:
+            now = m.__dict__
+            if now.keys() == held.keys():
+                found += [Place("module", m, key) for key in held if now[key] is not held[key]]
+            if (before := tables.get("_buffers")) is not None and before.keys() == now["_buffers"].keys():
+                found += [Place("buffer", m, key) for key in before if now["_buffers"][key] is not before[key]]
+        return found
 
     def _name(self, m: Any) -> str:
         name = self.names.get(id(m), "")

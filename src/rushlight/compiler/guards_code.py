@@ -141,6 +141,7 @@ class Writer:
         self.tests: list[Test] = []
         self.grads = {id(g): t for t, g in trace.first_grads.values() if g is not None}
         self.backward: Any = None
+        self.rebinds: list[tuple[str, str]] = []
         self.layouts: list[tuple[str, Any, str]] = []
         self.labels = self._labelled()
         self.shown: dict[int, list[Any]] = {}
@@ -175,7 +176,7 @@ class Writer:
         plain, leaves = [], []
         for i, t in tensors.items():
             source = self.source_of(t)
-            if i in boundaries:
+            if i in boundaries or t._node is not None and type(t._node) is not AccumulateGrad:
                 test = f"{source}._node is not None and type({source}._node) is not {self.names.add(AccumulateGrad)}"
             elif t._node is None:
                 test = f"{source}._node is None"
@@ -328,6 +329,11 @@ class Writer:
             self.lines.append(f"{self.names.add(optimizer)}.state[{self.names.add(p)}][{name!r}] = {made.name}")
             if made.output >= 0:
                 self.lines.append(f"held[{made.output}] = None")
+        if self.rebinds:
+            self.lines.append(f"result = {result}")
+            self.lines.append(f"new = ({''.join(f'{source}, ' for _, source in self.rebinds)})")
+            self.lines += [f"{place}.put(new[{i}])" for i, (place, _) in enumerate(self.rebinds)]
+            result = "result"
         self.lines.append(f"return {result}")
 
     def _node_of(self, made: Made) -> str:

@@ -11,6 +11,7 @@ from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.guards import Guards, Names, Test, Unguardable
 from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function, compiled_tests
+from rushlight.compiler.guards_places import Place, Rebinds
 from rushlight.compiler.passes import optimise
 from rushlight.compiler.program import build, host_steps
 from rushlight.compiler.schedule import schedule
@@ -67,9 +68,13 @@ class Request:
     reason : why no earlier trace fits
     lock : held while a program of the function runs
     numbers : the top-level arguments (position or name) whose numbers are inputs of the program, not part of it
+    is_part : whether the function is the first part of one that goes on with the results
     """
 
-    def __init__(self, fn: Any, args: Any, kwargs: Any, reason: str, lock: Any, numbers: frozenset[Any]) -> None:
+    def __init__(
+        self, fn: Any, args: Any, kwargs: Any, reason: str, lock: Any, numbers: frozenset[Any], is_part: bool = False
+    ) -> None:
+        self.is_part = is_part
         self.fn = fn
         self.args = args
         self.kwargs = kwargs
@@ -86,19 +91,22 @@ def make_trace(request: Request) -> CompiledTrace:
     TraceBreak
         If the call cannot be a program; its `holds` tells later calls of the same kind, where that is known.
     """
-    names = Names()
-    guards = Guards(names)
-    tests = mode_tests(names)
-    try:
-        _walk(guards, request)
-    except Unguardable as error:
-        raise TraceBreak(f"rests on what cannot be checked: {error}") from None
     flat: dict[int, Any] = {}
+    loose: dict[Any, Place] = {}
     for _ in range(MOST_RESTARTS):
+        names = Names()
+        guards = Guards(names, loose)
+        tests = mode_tests(names)
+        try:
+            _walk(guards, request)
+        except Unguardable as error:
+            raise TraceBreak(f"rests on what cannot be checked: {error}") from None
         try:
             return _Attempt(request, names, guards, tests, flat).run()
         except Restart as again:
             flat[id(again.args[0])] = again.args[0]
+        except Rebinds as found:
+            loose.update((p.name, p) for p in found.places)
     raise TraceBreak("changes memory in too many layouts")
 
 
@@ -186,9 +194,13 @@ class _Attempt:
         with trace:
             trace.lift_settings(self.guards.optimizers)
             args, kwargs = self._arguments()
+            for place, held, value in self.guards.numbers:
+                place.put(trace.argument_input(held, value))
             result = request.fn(*args, **kwargs)
             trace.drop_settings()
             alive = alive_in(tensors_in(result), trace)
+            if alive and request.is_part:
+                raise TraceBreak("leaves a history to the rest of the function")
             self.backward = Backward(trace, alive) if alive else None
         if trace.changed_settings:
             raise TraceBreak(f"changes {trace.changed_settings[0]} of an optimizer")
@@ -199,7 +211,16 @@ class _Attempt:
         outside = {id(v): v for v in self.names.space.values()}
         writer = Writer(self.names, self.guards, trace, outcome)
         writer.backward = self.backward
-        return writer, Results(self.names, reader, writer.sources, outside).source(result)
+        if request.is_part and any(v is c for v in result for c, _ in self.guards.copies if id(c) not in outside):
+            raise TraceBreak("hands a container on")
+        results = Results(self.names, reader, writer.sources, outside)
+        source = results.source(result)
+        found = {p.name: p for p in self.guards.changed_places()}
+        new = [p for name, p in found.items() if name not in self.guards.loose]
+        if new:
+            raise Rebinds(new)
+        writer.rebinds = [(self.names.add(p), results.source(p.get())) for p in found.values()]
+        return writer, source
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """The arguments, with numbers that are inputs in the place of those that change."""
@@ -217,6 +238,7 @@ class _Attempt:
         trace.undo()
         if not done:
             trace.forget_created()
+        if not done or self.guards.loose:
             self.guards.restore()
 
     def _check_python(self) -> None:

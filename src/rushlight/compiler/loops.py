@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,12 @@ from rushlight.compiler.loops_space import Misfit, Space
 from rushlight.compiler.target import host
 from rushlight.ops.kinds import Elementwise, View
 
-__all__ = ["Group", "Misfit", "Space", "batched", "can_lower", "emit_body", "fused_kernel", "group_of"]
+__all__ = ["Group", "Misfit", "Space", "batched", "can_lower", "emit_body", "fused_kernel", "group_of", "separate"]
+
+
+dtype_name = functools.cache(str)
+POINTWISE = frozenset({"load", "point", "cast", "fill", "index"})
+FEW_ARRAYS = 24
 
 
 class Group:
@@ -39,7 +45,20 @@ class Group:
         self.nodes = nodes
         self.results = results
         self.loads = loads
+        self.combines = any(n.kind not in POINTWISE for n in nodes)
         self.aliased: list[Node] = []
+        self.entered: list[Node] = []
+
+    def is_pointwise(self, stored: Sequence[Value]) -> bool:
+        """Whether each step gives one element of each of a few results: then the loops surely agree."""
+        if self.combines or len(self.loads) + len(stored) > FEW_ARRAYS:
+            return False
+        resolve = self.space.resolve
+        extents = {frozenset(a for run in self.results[v].runs for a in resolve(run)) for v in stored}
+        if len(extents) != 1:
+            return False
+        (extent,) = extents
+        return all(a in extent for term in self.loads.values() for run in term.runs for a in resolve(run))
 
     def live_loads(self, form: Form) -> list[Value]:
         """The operand values that results really depend on."""
@@ -105,8 +124,9 @@ def joined(first: Group, second: Group, links: Iterable[tuple[Value, Value]]) ->
                 continue
             replaced.append((taken.node, held.node))
             del loads[value]
-    for term in (*first.results.values(), *second.results.values(), *first.loads.values(), *loads.values()):
-        atoms = [a for run in term.runs for a in space.resolve(run)]
+    terms = (*first.results.values(), *second.results.values(), *first.loads.values(), *loads.values())
+    for runs in {term.runs for term in terms}:
+        atoms = [a for run in runs for a in space.resolve(run)]
         if len(set(atoms)) < len(atoms):
             raise Misfit("a diagonal")
     gone = {old for old, _ in replaced}
@@ -120,7 +140,21 @@ def joined(first: Group, second: Group, links: Iterable[tuple[Value, Value]]) ->
     for old, new in replaced:
         old.alias = new.found()
     out.aliased = [old for old, _ in replaced]
+    out.entered = second.nodes
+    _forget_operands(second.nodes)
     return out
+
+
+def separate(joint: Group) -> None:
+    """Take back what `joined` did to the nodes of the second group."""
+    for node in joint.aliased:
+        node.alias = None
+    _forget_operands(joint.entered)
+
+
+def _forget_operands(nodes: list[Node]) -> None:
+    for node in nodes:
+        node.inputs = None
 
 
 def emit_body(emitter: Emitter, calls: Sequence[Call], env: dict[Value, Lanes]) -> None:
@@ -155,7 +189,7 @@ def _constant(a: Any, emitter: Emitter) -> Any:
 
 def _label(node: Node, numbers: dict[Node, int], nest: Nest, order: dict[int, int], slots: dict[Any, int]) -> str:
     """One line of a kernel's key."""
-    parts = [node.kind, str(node.dtype)]
+    parts = [node.kind, dtype_name(node.dtype)]
     if node.op is not None:
         parts.append(node.op if isinstance(node.op, str) else node.op.name)
     for a in node.args:
@@ -186,7 +220,7 @@ def key_of(nest: Nest, slots: dict[Any, int]) -> str:
     ]
     lines += [_label(n, numbers, nest, order, slots) for n in nest.nodes]
     lines += [
-        f"store %{numbers[s.node]} {s.value.dtype} {_text(s.strides, order)} @{slots[s.value]}" for s in nest.stores
+        f"store %{numbers[s.node]} {dtype_name(s.value.dtype)} {_text(s.strides, order)} @{slots[s.value]}" for s in nest.stores
     ]
     return "\n".join(lines)
 

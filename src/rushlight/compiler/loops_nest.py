@@ -143,6 +143,19 @@ def strides_of(space: Space, runs: Runs, steps: tuple[int, ...]) -> Strides:
     return {a: s for a, s in out.items() if s}
 
 
+def _node_strides(space: Space, node: Node) -> Strides:
+    """How a node that looks at memory, or counts, steps along each atom; not to be changed."""
+    runs = tuple(map(space.resolve, node.runs))
+    if node.steps is not None and node.steps[0] == runs:
+        return node.steps[1]  # type: ignore[no-any-return]
+    steps: tuple[int, ...] = (1,)
+    if node.access is not None:
+        steps = node.access.strides[1:] if node.kind == "rows" else node.access.strides
+    strides = strides_of(space, runs, steps)
+    node.steps = (runs, strides)
+    return strides
+
+
 def live_nodes(nodes: list[Node], targets: list[Node]) -> list[Node]:
     """Those of `nodes` that targets need, in order."""
     wanted: set[Node] = set()
@@ -169,14 +182,8 @@ def analyse(space: Space, nodes: list[Node], stored: dict[Value, Term], *, stric
             if combined and taken != combined:
                 raise Misfit("combines other dims")
             combined = taken
-        elif node.kind == "rows":
-            assert node.access is not None
-            strides[node] = strides_of(space, node.runs, node.access.strides[1:])
-        elif node.kind in ("load", "product"):
-            assert node.access is not None
-            strides[node] = strides_of(space, node.runs, node.access.strides)
-        elif node.kind == "index":
-            strides[node] = strides_of(space, node.runs, (1,))
+        elif node.kind in ("load", "rows", "index", "product"):
+            strides[node] = _node_strides(space, node)
     stores, orders = [], []
     atoms = set(combined)
     for each in strides.values():
@@ -199,12 +206,17 @@ def analyse(space: Space, nodes: list[Node], stored: dict[Value, Term], *, stric
 
 
 def _check_combined_once(nodes: list[Node], rows: set[int], strides: dict[Node, Strides]) -> None:
-    seen: dict[Node, set[int]] = {}
+    bits = {a: 1 << i for i, a in enumerate(rows)}
+    every = (1 << len(rows)) - 1
+    seen: dict[Node, int] = {}
     for node in nodes:
-        seen[node] = set(strides.get(node, ()))
-        for a in node.operands:
-            seen[node] |= seen[a]
-        if node.kind == "reduce" and not rows <= seen[node]:
+        mask = 0
+        for a in strides.get(node, ()):
+            mask |= bits.get(a, 0)
+        for operand in node.operands:
+            mask |= seen[operand]
+        seen[node] = mask
+        if node.kind == "reduce" and mask != every:
             raise Misfit("would be combined again for every row")
 
 

@@ -40,9 +40,10 @@ class Node:
     op : of a point the op, of a reduction "sum", "max", "min", "prod", "any" or "all"
     args : nodes, Python numbers or None
     runs, access : of a load, the atoms of each dim and where the elements lie; of a reduction, what it combines
+    inputs, steps : what was worked out of operands and strides, kept while it holds
     """
 
-    __slots__ = ("kind", "op", "args", "params", "dtype", "runs", "access", "alias")
+    __slots__ = ("kind", "op", "args", "params", "dtype", "runs", "access", "alias", "inputs", "steps")
 
     def __init__(
         self, kind: str, dtype: Any, op: Any = None, args: tuple[Any, ...] = (), *,
@@ -56,6 +57,8 @@ class Node:
         self.runs = runs
         self.access = access
         self.alias: Node | None = None
+        self.inputs: list[Node] | None = None
+        self.steps: Any = None
 
     def found(self) -> Node:
         """The node that took this one's place when two groups joined, or itself."""
@@ -67,7 +70,9 @@ class Node:
     @property
     def operands(self) -> list[Node]:
         """The arguments that are nodes."""
-        return [a.found() for a in self.args if isinstance(a, Node)]
+        if self.inputs is None:
+            self.inputs = [a.found() for a in self.args if isinstance(a, Node)]
+        return self.inputs
 
     @property
     def is_expensive(self) -> bool:

@@ -25,6 +25,8 @@ class Space:
         self.sizes: list[int] = []
         self.bound: dict[int, Run] = {}
         self.trail: list[int] = []
+        self.resolved: dict[Run, Run] = {}
+        self.passed: dict[int, list[Run]] = {}
 
     def atom(self, size: int) -> int:
         """A new loop of `size` steps."""
@@ -37,21 +39,30 @@ class Space:
 
     def resolve(self, run: Iterable[int]) -> Run:
         """`run` in atoms that are bound to nothing."""
-        bound = self.bound
         if not isinstance(run, tuple):
             run = tuple(run)
-        for a in run:
-            if a in bound:
-                break
-        else:
-            return run
+        found = self.resolved.get(run)
+        if found is None:
+            found = self.resolved[run] = self._resolved(run)
+        return found
+
+    def _resolved(self, run: Run) -> Run:
+        bound, passed = self.bound, self.passed
         out: list[int] = []
-        for a in run:
+        left = list(reversed(run))
+        while left:
+            a = left.pop()
+            passed.setdefault(a, []).append(run)
             if a in bound:
-                out.extend(self.resolve(bound[a]))
+                left.extend(reversed(bound[a]))
             else:
                 out.append(a)
         return tuple(out)
+
+    def _forget(self, a: int) -> None:
+        """Drop what was resolved through an atom."""
+        for run in self.passed.pop(a, ()):
+            self.resolved.pop(run, None)
 
     def size(self, run: Run) -> int:
         """Number of steps of a run."""
@@ -60,6 +71,7 @@ class Space:
     def _bind(self, a: int, to: Run) -> None:
         self.bound[a] = to
         self.trail.append(a)
+        self._forget(a)
 
     def mark(self) -> int:
         """A state that `undo` returns to."""
@@ -69,6 +81,7 @@ class Space:
         """Take back all that was bound since `mark`."""
         for a in self.trail[mark:]:
             del self.bound[a]
+            self._forget(a)
         del self.trail[mark:]
 
     def split(self, a: int, inner: int) -> Run:

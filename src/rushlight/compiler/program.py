@@ -178,6 +178,12 @@ class Program:
             self.release()
         return outputs
 
+    def point(self, i: int, address: int) -> None:
+        """Let input `i`, which only kernels read, begin at that address; the caller keeps it alive."""
+        words = self._slots.array
+        for cell, offset in self._inputs[i].cells:
+            words[cell] = address + offset
+
     def release(self) -> None:
         """Keep no array alive: before the next run every input is to be bound and every output to be set again."""
         arrays = self._table.arrays

@@ -6,6 +6,7 @@ read what it reads, wherever their loops agree and no path runs from one to the 
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,14 @@ from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
 from rushlight.compiler.fuse_expand import expanded
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.kernels import attention_lowering, conv_lowering, matmul_lowering, pool_lowering, recurrent_lowering
-from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined
+from rushlight.compiler.kernels import (
+    attention_lowering,
+    conv_lowering,
+    matmul_lowering,
+    pool_lowering,
+    recurrent_lowering,
+)
+from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined, separate
 from rushlight.compiler.loops_cat import cat_kernel
 from rushlight.compiler.loops_nest import Form, analyse
 from rushlight.compiler.loops_scatter import scatter_kernel
@@ -30,7 +37,8 @@ ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
 
 SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
-    **attention_lowering.SEEDS, **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
+    **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
+    **attention_lowering.SEEDS,
     "embedding_grad": scatter_kernel,
     "cat": cat_kernel, "stack": cat_kernel,
 }  # fmt: skip
@@ -61,7 +69,8 @@ class Unit:
     before : the units it needs, directly or not, as bits
     stored : results that others need
     seed : the product that the others follow
-    reads : the memory that they look at
+    reads, made : the memory that they look at, and what they make
+    effect_before, next_effect : of a draw of random numbers, those before and after it
     bit : its place in `before` of others
     """
 
@@ -73,6 +82,9 @@ class Unit:
     stored: list[Value] = field(default_factory=list)
     seed: Call | None = None
     reads: set[Value] = field(default_factory=set)
+    made: list[Value] = field(default_factory=list)
+    effect_before: Unit | None = None
+    next_effect: Unit | None = None
     bit: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +98,13 @@ def schedule(graph: Graph) -> Schedule:
     """
     if not is_available():
         return Schedule(HostCall(c) for c in graph.calls if not isinstance(c.op, View))
-    return _Scheduler(graph).run()
+    collects = gc.isenabled()
+    gc.disable()  # much is made and all of it kept: going through it again and again finds nothing
+    try:
+        return _Scheduler(graph).run()
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Scheduler:
@@ -97,6 +115,7 @@ class _Scheduler:
         self.space = Space()
         self.units: dict[int, Unit] = {}
         self.maker: dict[Value, Unit] = {}
+        self.owner: dict[int, Unit] = {}
         self.readers: dict[Value, dict[int, Unit]] = {}
         self.copied: set[Value] = set()
         self.roots: dict[Value, Value] = {}
@@ -151,6 +170,8 @@ class _Scheduler:
     def _new(self, calls: list[Call], **more: Any) -> Unit:
         unit = Unit(self.count, calls, **more)
         self.count += 1
+        unit.made = [v for c in calls for v in c.results]
+        self.owner.update((id(c), unit) for c in calls)
         unit.reads = {self.root(v) for c in calls for v in c.values()}
         for value in unit.reads:
             maker = self.maker.get(value)
@@ -158,12 +179,17 @@ class _Scheduler:
                 unit.before |= maker.before | maker.bit
         return unit
 
-    def _register(self, unit: Unit) -> None:
+    def _register(self, unit: Unit, part: Unit | None = None) -> None:
+        """Enter a unit, or what became part of it."""
         self.units[unit.number] = unit
-        for call in unit.calls:
+        part = part or unit
+        for call in part.calls:
+            self.owner[id(call)] = unit
             for value in call.results:
                 self.maker[value] = unit
-        for value in unit.reads:
+        if part is not unit:
+            unit.made += part.made
+        for value in part.reads:
             self.readers.setdefault(value, {})[unit.number] = unit
 
     def _enter(self, call: Call) -> None:
@@ -172,7 +198,7 @@ class _Scheduler:
             self._opaque(call)
             return
         unit = self._new([call], group=group)
-        unit.stored = self._stored(group)
+        unit.stored = self._stored(group, unit)
         unit = self._join_makers(unit)
         unit = self._join_readers(unit)
         self._register(unit)
@@ -197,19 +223,21 @@ class _Scheduler:
         if kernel is not None and call.op.name in FUSABLE:
             unit.group = product_group(self.space, call)
             unit.seed = call
-            unit.stored = self._stored(unit.group)
+            unit.stored = self._stored(unit.group, unit)
         if call.has_effect:
             if self.last_effect is not None:
                 unit.before |= self.last_effect.before | self.last_effect.bit
+                self.last_effect.next_effect = unit
+                unit.effect_before = self.last_effect
             self.last_effect = unit
         self._register(unit)
 
-    def _stored(self, group: Group) -> list[Value]:
-        """Results of a group that others need."""
-        own = set(map(id, group.calls))
+    def _stored(self, group: Group, *units: Unit) -> list[Value]:
+        """Results of the group of some units that others need."""
+        stored = group.results if len(units) == 1 else [v for u in units for v in u.stored]
         return [
-            v for v in group.results
-            if v in self.kept or any(id(user) not in own for user in self.users.get(v, ()))
+            v for v in stored
+            if v in self.kept or any(self.owner.get(id(user)) not in units for user in self.users.get(v, ()))
         ]  # fmt: skip
 
     # Joining
@@ -279,7 +307,9 @@ class _Scheduler:
         group = None
         try:
             group = joined(first.group, second.group, links)
-            stored = self._stored(group)
+            stored = self._stored(group, first, second)
+            if not first.seed and group.is_pointwise(stored):
+                return self._accepted(first, second, group, stored)
             form = analyse(self.space, group.nodes, {v: group.results[v] for v in stored}, strict=True)
             why = _unwise(self.space, form)
             if first.seed and not why:
@@ -292,11 +322,14 @@ class _Scheduler:
             why = str(misfit)
         if why or group is None:
             self.space.undo(mark)
-            for node in getattr(group, "aliased", ()):
-                node.alias = None
+            if group is not None:
+                separate(group)
             return why
-        unit = Unit(first.number, group.calls, group, stored=stored, seed=first.seed)
-        return self._replace(first, second, unit)
+        return self._accepted(first, second, group, stored)
+
+    def _accepted(self, first: Unit, second: Unit, group: Group, stored: list[Value]) -> Unit:
+        first.group, first.stored, first.kernel = group, stored, None
+        return self._absorb(first, second)
 
     def _unfinished(self, group: Group, sources: list[Value]) -> str:
         """Whether other loops read what is joined to a product: then joining this reader saves nothing."""
@@ -320,21 +353,31 @@ class _Scheduler:
         singles = [group_of(self.space, c, self.copied) for c in group.calls if c is not seed]
         return [*alone, *(fused_kernel(g, list(g.results)) for g in singles)]
 
-    def _replace(self, first: Unit, second: Unit, unit: Unit) -> Unit:
-        """One unit in the place of two."""
-        gone = first.bit | second.bit
-        unit.before = (first.before | second.before) & ~gone
-        was_known = self.units.pop(second.number, None) is second
-        if was_known or unit.before & ~first.before:
-            for other in self.units.values():
-                if other is not first and other.before & gone:
-                    other.before = (other.before | unit.before | unit.bit) & ~(gone & ~unit.bit)
-        unit.reads = first.reads | second.reads
-        if was_known:
-            for value in second.reads:
-                self.readers[value].pop(second.number, None)
-        self._register(unit)
-        return unit
+    def _absorb(self, first: Unit, second: Unit) -> Unit:
+        """Let `first` do what `second` does too."""
+        self.units.pop(second.number, None)
+        for value in second.reads:
+            self.readers.get(value, {}).pop(second.number, None)
+        first.calls = first.calls + second.calls
+        first.before = (first.before | second.before) & ~(first.bit | second.bit)
+        first.reads = first.reads | second.reads
+        self._register(first, second)
+        self._tell(first)
+        return first
+
+    def _tell(self, unit: Unit) -> None:
+        """Let the units that come after one know all that it needs."""
+        stack = [unit]
+        while stack:
+            unit = stack.pop()
+            known = unit.before | unit.bit
+            after = [r for v in unit.made for r in self.readers.get(v, {}).values()]
+            if unit.next_effect is not None:
+                after.append(unit.next_effect)
+            for other in after:
+                if other is not unit and known & ~other.before:
+                    other.before |= known
+                    stack.append(other)
 
     def _follow_products(self) -> None:
         """Products that are kept and read by one other kernel (an optimizer's) do its work too."""
@@ -375,8 +418,8 @@ class _Scheduler:
         kernel = batched([u.kernel for u in units if isinstance(u.kernel, Kernel)])
         first, *others = units
         for other in others:
-            calls = first.calls + other.calls
-            first = self._replace(first, other, Unit(first.number, calls, first.group, kernel, stored=first.stored))
+            self._absorb(first, other)
+        first.kernel = kernel
 
     # Steps
 
@@ -384,24 +427,31 @@ class _Scheduler:
         waiting = {u.number: u for u in self.units.values()}
         position = {id(c): i for i, c in enumerate(self.calls)}
         place = {n: max(position[id(c)] for c in u.calls) for n, u in waiting.items()}
-        needs = {n: u.before for n, u in waiting.items()}
-        everyone = 0
-        for n in waiting:
-            everyone |= 1 << n
-        ready = [(place[n], n) for n, before in needs.items() if not before & everyone]
+        waits = {n: len(self._direct(u)) for n, u in waiting.items()}
+        ready = [(place[n], n) for n, count in waits.items() if not count]
         heapq.heapify(ready)
+        users: dict[int, list[int]] = {}
+        for n, unit in waiting.items():
+            for k in self._direct(unit):
+                users.setdefault(k, []).append(n)
         done = 0
-        left = {n for n, before in needs.items() if before & everyone}
         while ready:
             _, n = heapq.heappop(ready)
-            done |= 1 << n
+            done += 1
             yield from self._step(waiting[n])
-            free = [k for k in left if not needs[k] & everyone & ~done]
-            for k in free:
-                left.discard(k)
-                heapq.heappush(ready, (place[k], k))
-        if left:
+            for k in users.get(n, ()):
+                waits[k] -= 1
+                if not waits[k]:
+                    heapq.heappush(ready, (place[k], k))
+        if done < len(waiting):
             raise AssertionError("the steps need one another in a circle")
+
+    def _direct(self, unit: Unit) -> set[int]:
+        """The units whose results one takes, and the draw before it."""
+        makers = {self.maker[v].number for v in unit.reads if v in self.maker}
+        if unit.effect_before is not None:
+            makers.add(unit.effect_before.number)
+        return makers - {unit.number}
 
     def _step(self, unit: Unit) -> Iterator[Step]:
         if unit.seed is not None and unit.kernel is None:

@@ -43,16 +43,26 @@ JOINTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "l
 
 
 class _Provider:
-    """How the compiler's part for eager mode is had; the package registers it."""
+    """How the compiler's parts for eager mode are had; the package registers them."""
 
-    load: Callable[[], Callable[..., Any]] | None = None
+    load: Callable[[], tuple[Callable[..., Any], Callable[..., Any]]] | None = None
     run: Callable[..., Any] | None = None
+    update: Callable[..., Any] | None = None
 
 
-def set_provider(load: Callable[[], Callable[..., Any]]) -> None:
-    """Register `load()`, which gives `run(key, function, arguments)`."""
+def set_provider(load: Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]) -> None:
+    """Register `load()`, which gives what runs ops and what makes optimizer updates."""
     _Provider.load = load
-    _Provider.run = None
+    _Provider.run = _Provider.update = None
+
+
+def update(*described: Any) -> Any:
+    """An optimizer's update of several parameters as one program (`compiler/eager_update.py`), or None."""
+    if _Provider.update is None:
+        if _Provider.load is None or not config.get("JIT"):
+            return None
+        _Provider.run, _Provider.update = _Provider.load()
+    return _Provider.update(*described)
 
 
 def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body: Callable[..., Any]) -> Any:
@@ -65,7 +75,8 @@ def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body
     if provided is None:
         if _Provider.load is None or not config.get("JIT"):
             return MISSING
-        provided = _Provider.run = _Provider.load()
+        provided, _Provider.update = _Provider.load()
+        _Provider.run = provided
     return provided(key, function, arguments, body)
 
 

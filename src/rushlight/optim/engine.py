@@ -19,6 +19,7 @@ from rushlight.modes import ACTIVE, set_grad_enabled
 from rushlight.modes import state as modes
 from rushlight.optim.kernel import Kernel
 from rushlight.optim.program import NotRecordable, record, structure
+from rushlight.optim.together import FLOOR, FLOOR_STATELESS, Together, is_small
 from rushlight.tape import bump, caller, wrap
 from rushlight.tensor import Tensor
 
@@ -56,11 +57,12 @@ def _number(value: Any) -> Any:
 class Engine:
     """The kernels of one optimizer."""
 
-    __slots__ = ("kernels", "optimizer")
+    __slots__ = ("kernels", "optimizer", "together")
 
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
         self.kernels: dict[Any, Kernel | None] = {}
+        self.together: dict[Kernel, Together] = {}
 
     def step(self, group: dict[str, Any]) -> None:
         """Update every parameter of `group` that has a gradient."""
@@ -79,7 +81,10 @@ class Engine:
         kernel: Kernel | None = None
         fresh: set[int] = set()
         where = (caller(),)
-        for p in group["params"]:
+        params = group["params"]
+        if not is_small(params, FLOOR if states else FLOOR_STATELESS):
+            params = self._step_together(params, group, key, hyper, where)
+        for p in params:
             grad = p.grad
             if grad is None:
                 continue
@@ -106,6 +111,41 @@ class Engine:
                 if counter is not None:
                     counter[0] += 1
                     counter[1:] = where
+
+    def _step_together(
+        self, params: list[Any], group: dict[str, Any], key: Any, hyper: dict[str, Any], where: tuple[Any, ...]
+    ) -> list[Any]:
+        """Update the parameters that one program can; returns those that it left."""
+        left = []
+        members: dict[Kernel, list[Any]] = {}
+        states = self.optimizer.state
+        for p in params:
+            grad = p.grad
+            if grad is None:
+                continue
+            data, g = p._data, grad._data
+            if data.__class__ is not ndarray or g.__class__ is not ndarray or data.dtype not in NATIVE:
+                left.append(p)
+                continue
+            state = states.get(p) or self.initial_state(p, group)
+            kernel = self._kernel((data.dtype, *state), key, hyper)
+            if kernel is None or not kernel.cells:
+                left.append(p)
+            else:
+                members.setdefault(kernel, []).append((p, g, state))
+        for kernel, those in members.items():
+            kernel.begin()
+            if kernel not in self.together:
+                self.together[kernel] = Together(kernel)
+            others = self.together[kernel](those, hyper)
+            left += [p for p, _, _ in others]
+            missed = {id(p) for p, _, _ in others}
+            for p, _, _ in those:
+                counter = p._counter
+                if id(p) not in missed and counter is not None:
+                    counter[0] += 1
+                    counter[1:] = where
+        return left
 
     def initial_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """Store and return the state that the rule starts from; empty for rules without state."""
@@ -138,6 +178,7 @@ class Engine:
                 made = None
         if len(self.kernels) >= 64:
             self.kernels.clear()
+            self.together.clear()
         self.kernels[full] = made
         return made
 

@@ -52,6 +52,10 @@ class Kernel:
         self._last: tuple[float, ...] | None = None
         self._outputs: tuple[float, ...] = ()
 
+    def define(self, names: dict[str, Any]) -> Callable[..., None]:
+        """The array code over other functions and constants than NumPy's."""
+        return _define(self.program.array_source, "run", names)
+
     def begin(self) -> None:
         """Forget the scalars: hyper-parameters may have changed since the last step."""
         self._last = None

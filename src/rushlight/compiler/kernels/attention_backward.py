@@ -7,7 +7,7 @@ order; where there are few heads, each of several groups of blocks has a copy of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -227,54 +227,55 @@ class _Backward(Writer):
         """`count` queries from `first` on."""
         code, x = self.code, self.x
         self.first = first
+        at = {p: code.at(self.base[p], code.mul(first, p.strides[-2])) for p in (self.q, self.g)}
+        sides = (
+            (self.q, x.features, self.keys, self.weights, self.slopes, self.key_grads),
+            (self.g, x.values, self.numbers, self.slopes, self.weights, self.number_grads),
+        )
+        for p, features, room, target, *_ in sides:
+            self.multiply(at[p], (p.strides[-2], p.strides[-1]), (count, features), room, target, total=x.rows)
         edge: Index = 0
         if x.causal:
             # queries before the last key of the block do not see all of it
-            past = code.sub(code.add(self.start, x.width), first)
-            edge = code.b.select(
-                code.b.icmp_signed(">", code.value(past), code.value(0)), code.value(past), code.value(0)
-            )
-            edge = code.least(edge, code.mul(code.divide(count, x.tile)[0], x.tile))
-
-            def hidden(i: Index) -> tuple[()]:
-                return self.tile(i, x.tile, True)
-
-            code.loop(edge, hidden, step=x.tile)
-        # the last rows may be fewer than a tile and lie at the edge
-        self.tiles(
-            code.sub(count, edge), lambda i, n: self.tile(code.add(edge, i), n, x.causal and n < x.tile), (), x.rows
-        )
-        for room, grads, p, features in (
-            (self.weights, self.number_grads, self.g, x.values), (self.slopes, self.key_grads, self.q, x.features)
-        ):  # fmt: skip
-            at = code.at(self.base[p], code.mul(first, p.strides[-2]))
-            self.add_columns(room, grads, at, p, features, count)
+            edge = code.sub(code.add(self.start, x.width), first)
+            edge = code.least(count, code.b.select(code.b.icmp_signed(">", edge, code.value(0)), edge, code.value(0)))
+            code.loop(edge, lambda i: self.row(i, True))
+        code.loop(code.sub(count, edge), lambda i: self.row(code.add(edge, i), False))
+        for p, features, _, _, room, grads in sides:
+            steps = p.strides[-1], p.strides[-2]
+            self.multiply(at[p], steps, (features, count), room, grads, lambda before: before, total=features)
         self.add_rows(first, count)
 
-    def tile(self, i: Index, count: int, at_edge: bool) -> tuple[()]:
-        """Weights and their gradients for `count` queries from `first` + `i` on."""
-        code, x, e = self.code, self.x, self.code.emitter
-        query = code.add(self.first, i)
-        self.store_lines(self.line(self.weights, i), self.again(query, count, at_edge))
-        slopes = self.with_rows(self.g, query, count, x.values, self.numbers)
-        new = []
-        for r in range(count):
-            row = code.add(query, r)
-            less = self.spread(code.at(self.base[self.products], code.mul(row, x.size)))
-            for v, offset in enumerate(self.vectors()):
-                at = code.at(self.line(self.weights, code.add(i, r)), offset)
-                p, slope = self.lanes(code.load(at)), self.lanes(slopes[r * x.vectors + v])
-                factor = self.read(1, row, v)
-                if factor is not None:
-                    code.store((p * factor).value, at)
-                    slope = slope * factor
-                slope = (slope - less) * p
-                if len(self.at) > 3:
-                    self.give_slope(slope, row, v)
-                    slope = slope * x.scale
-                new.append(slope.value)
-        self.store_lines(self.line(self.slopes, i), new)
+    def row(self, i: Index, at_edge: bool) -> tuple[()]:
+        """From scores and gradients of weights of a query to weights and gradients of scores."""
+        code, x = self.code, self.x
+        row = code.add(self.first, i)
+        hidden = self.beyond(row, self.start, turned=True) if at_edge else None
+        total = self.spread(code.at(self.base[self.total], code.mul(row, self.total.strides[-2])))
+        less = self.spread(code.at(self.base[self.products], code.mul(row, x.size)))
+        for v, offset in enumerate(self.vectors()):
+            at, to = (code.at(self.line(room, i), offset) for room in (self.weights, self.slopes))
+            p = exp(self.masked(self.lanes(code.load(at)), row, v, hidden) - total)
+            slope = self.lanes(code.load(to))
+            factor = self.read(1, row, v)
+            if factor is not None:
+                slope = slope * factor
+            slope = (slope - less) * p
+            if len(self.at) > 3:
+                self.give_slope(slope, row, v)
+                slope = slope * x.scale
+            code.store(slope.value, to)
+            code.store((p if factor is None else p * factor).value, at)
         return ()
+
+    def masked(self, s: Lanes, row: Index, vector: int, hidden: list[IR] | None) -> Lanes:
+        """Scores of a vector of a row with what forbids some of them."""
+        e = self.code.emitter
+        lowest = self.number(-math.inf)
+        mask = self.read(0, row, vector)
+        if mask is not None:
+            s = e.select(mask, s, lowest) if mask.dtype == BOOL else s + mask
+        return s if hidden is None else self.lanes(self.code.b.select(hidden[vector], lowest.value, s.value))
 
     def give_slope(self, slope: Lanes, row: Index, vector: int) -> None:
         """Store the gradient of scores."""
@@ -282,32 +283,6 @@ class _Backward(Writer):
         column = code.add(self.start, vector * x.lanes)
         at = code.at(self.targets[2], code.mul(code.add(code.mul(row, x.columns), column), x.size))
         code.store(slope.value, at, self.masks(self.count)[vector])
-
-    def with_rows(self, p: Place, query: Index, count: int, features: int, room: IR) -> list[IR]:
-        """Products of `count` rows of an operand with the columns of a room."""
-        row, column = p.strides[-2:]
-        at = self.code.at(self.base[p], self.code.mul(query, row))
-        return self.product(at, [r * row for r in range(count)], (features, column), room)
-
-    def again(self, query: Index, count: int, at_edge: bool) -> list[IR]:
-        """The weights of `count` queries."""
-        code, x, e = self.code, self.x, self.code.emitter
-        found = self.with_rows(self.q, query, count, x.features, self.keys)
-        lowest = self.number(-math.inf)
-        out = []
-        for r in range(count):
-            row = code.add(query, r)
-            total = self.spread(code.at(self.base[self.total], code.mul(row, self.total.strides[-2])))
-            hidden = self.beyond(row, self.start, turned=True) if at_edge else None
-            for v in range(x.vectors):
-                s = self.lanes(found[r * x.vectors + v])
-                mask = self.read(0, row, v)
-                if mask is not None:
-                    s = e.select(mask, s, lowest) if mask.dtype == BOOL else s + mask
-                if hidden is not None:
-                    s = self.lanes(code.b.select(hidden[v], lowest.value, s.value))
-                out.append(exp(s - total).value)
-        return out
 
     def read(self, which: int, row: Index, vector: int) -> Lanes | None:
         """A vector of a row of the mask (0) or of the factors of dropout (1)."""
@@ -319,20 +294,6 @@ class _Backward(Writer):
         at = code.at(base, code.add(code.mul(row, p.strides[-2]), code.mul(column, p.strides[-1])))
         found = self.along(at, p, self.masks(self.count)[vector])
         return found if found.dtype in (BOOL, code.dtype) else found.astype(code.dtype)
-
-    def add_columns(self, room: IR, grads: IR, at: IR, p: Place, features: int, count: Index) -> None:
-        """grads[d, :] += sum over queries of operand[query, d] * room[query, :]."""
-        code = self.code
-        row, column = p.strides[-2:]
-
-        def tile(d: Index, n: int) -> tuple[()]:
-            target = self.line(grads, d)
-            a = code.at(at, code.mul(d, column))
-            found = self.product(a, [c * column for c in range(n)], (count, row), room, self.load_lines(target, n))
-            self.store_lines(target, found)
-            return ()
-
-        self.tiles(features, tile, (), features)
 
     def add_rows(self, first: Index, count: Index) -> None:
         """Gradients of queries: rows of slopes times rows of keys."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from rushlight.compiler.target import host
 IR = Any
 Ints = tuple[int, ...]
 BOOL = np.dtype(np.bool_)
+# Queries or keys up to which blocks of a causal attention have one vector.
+NARROW = 256
 # Chunks that there should be, however few heads.
 CHUNKS = 16
 
@@ -99,9 +102,11 @@ def sizes(q: Access, k: Access, v: Access, scale: float, causal: bool, *, across
     while lanes > 4 and across <= lanes // 2:
         lanes //= 2
     wide = machine.registers >= 32
+    # blocks at the edge of a causal mask do half of their work in vain: small ones where many are there
+    vectors = 2 if across > (NARROW if causal else lanes) else 1
     return Attention(
         q.shape[:-2], q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], float(scale), causal,
-        np.dtype(q.dtype).name, lanes, 2 if across > lanes else 1, 8 if wide else 4, block,
+        np.dtype(q.dtype).name, lanes, vectors, 8 if wide else 4, block,
     )  # fmt: skip
 
 
@@ -189,10 +194,10 @@ class Writer:
     # Between memory and rooms
 
     def take(
-        self, source: IR, steps: tuple[int, int], sizes: tuple[Index, Index], put: Callable[[Index, int, Lanes], None],
+        self, source: IR, steps: tuple[int, int], sizes: tuple[Index, Index], put: Callable[[int, Index, Lanes], None],
         dtype: Any,
     ) -> None:  # fmt: skip
-        """Read a matrix whose rows become lanes: put(column, vector, lanes) for all columns, up to whole vectors.
+        """Read a matrix whose rows become lanes: put(vector, column, lanes) for all columns, up to whole vectors.
 
         Parameters
         ----------
@@ -207,7 +212,7 @@ class Writer:
             count = self.code.sub(sizes[0], first)
             if isinstance(count, int) and count <= 0:
                 count = 0
-            self._take(source, first, steps, (count, sizes[1]), lambda c, x, v=v: put(c, v, x), dtype)
+            self._take(source, first, steps, (count, sizes[1]), partial(put, v), dtype)
 
     def _take(
         self, source: IR, first: int, steps: tuple[int, int], sizes: tuple[Index, Index],
@@ -256,10 +261,10 @@ class Writer:
         inside = code.b.icmp_signed("<", code.value(row), code.value(rows))
         return code.mask(code.b.select(inside, code.value(wide), code.value(0)))
 
-    def keep(self, room: IR, factor: float = 1.0) -> Callable[[Index, int, Lanes], None]:
+    def keep(self, room: IR, factor: float = 1.0) -> Callable[[int, Index, Lanes], None]:
         """A `put` that stores into a room [columns, width], times a factor."""
 
-        def put(column: Index, vector: int, x: Lanes) -> None:
+        def put(vector: int, column: Index, x: Lanes) -> None:
             at = self.code.at(self.line(room, column), self.vectors()[vector])
             x = self._number(x)
             self.code.store((x if factor == 1.0 else x * factor).value, at)
@@ -316,8 +321,9 @@ class Writer:
 
         def turn(i: Index, total: IR, mask: Mask = None) -> Sequence[IR]:
             x, y = (self.along(code.at(at, code.mul(i, p.strides[-1])), p, mask) for at, p in sides)
-            if isinstance(mask, int):
-                x = code.emitter.select(code.lanes_of(mask), x, x.constant(0.0))
+            inside = code.lanes_of(mask)
+            if inside is not None:  # what is spread out fills all lanes
+                x, y = (code.emitter.select(inside, v, v.constant(0.0)) for v in (x, y))
             return (code.fma(x.value, y.value, total),)
 
         whole = count // n * n
@@ -338,10 +344,32 @@ class Writer:
         once = min(once, 1) if isinstance(once, int) else once
         return code.loop(once, lambda _, *held: body(start, total % tile, *held), out)
 
-    def product(self, a: IR, rows: Sequence[int], depth: tuple[Index, int], room: IR, start: Any = None) -> list[IR]:
-        """Accumulators of sums over `depth` (count, bytes of `a`) of numbers of `a` times lines of a room."""
-        count, step = depth
-        return multiply(self.code, Operands(a, rows, room, self.vectors(), [(count, step, self.x.line)]), start)
+    def multiply(
+        self, matrix: IR, steps: tuple[int, int], sizes: tuple[Index, Index], room: IR, target: IR,
+        start: Callable[[list[IR]], list[IR]] | None = None, *, total: int,
+    ) -> None:  # fmt: skip
+        """target[i, :] = start(target[i, :]) + the sum over j of matrix[i, j] * room[j, :].
+
+        Parameters
+        ----------
+        matrix : address of its first number
+        steps : bytes from i to i + 1, from j to j + 1
+        sizes : of i, of j
+        room, target : [sizes, width]
+        start : makes what sums start from out of what is there; None: zeros
+        total : where the number of i is not a multiple of the tile, it ends as this does
+        """
+        code, (across, along), (count, depth) = self.code, steps, sizes
+
+        def tile(i: Index, n: int) -> tuple[()]:
+            to = self.line(target, i)
+            before = None if start is None else start(self.load_lines(to, n))
+            a = code.at(matrix, code.mul(i, across))
+            block = Operands(a, [r * across for r in range(n)], room, self.vectors(), [(depth, along, self.x.line)])
+            self.store_lines(to, multiply(code, block, before))
+            return ()
+
+        self.tiles(count, tile, (), total)
 
     def load_lines(self, room: IR, rows: int) -> list[IR]:
         """The vectors of some rows of a room."""

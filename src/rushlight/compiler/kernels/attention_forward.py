@@ -90,7 +90,7 @@ class _Forward(Writer):
             carried = list(self.keys_block(0, limit, carried))
         else:
             self.clear(self.sums, x.values)
-            blocks, rest = code.divide(code.add(limit, x.block - 1), x.block)
+            blocks = code.divide(code.add(limit, x.block - 1), x.block)[0]
 
             def turn(i: Index, *held: IR) -> Sequence[IR]:
                 start = code.mul(i, x.block)
@@ -127,48 +127,38 @@ class _Forward(Writer):
                 self.take(at, (row, column), (self.count, count), self.keep(room), place.dtype)
 
     def score(self, start: Index, count: Index, top: Sequence[IR]) -> Sequence[IR]:
-        """Scores of `count` keys from `start` on; their maxima."""
+        """Scores of `count` keys from `start` on; maxima with those before."""
         code, x = self.code, self.x
-        if not x.causal:
-            return self.tiles(count, lambda i, n, *held: self.tile(start, i, n, held, False), top, x.columns)
-        # keys before the first query are seen by all
-        free = code.least(code.divide(count, x.tile)[0], code.divide(code.sub(self.first, start), x.tile)[0])
-        free = code.mul(free, x.tile)
-
-        def seen(i: Index, *held: IR) -> Sequence[IR]:
-            return self.tile(start, i, x.tile, held, False)
-
-        def edge(i: Index, n: int, *held: IR) -> Sequence[IR]:
-            return self.tile(start, code.add(free, i), n, held, True)
-
-        top = code.loop(free, seen, top, x.tile)
-        return self.tiles(code.sub(count, free), edge, top, x.columns)
-
-    def tile(self, start: Index, i: Index, count: int, top: Sequence[IR], at_edge: bool) -> Sequence[IR]:
-        """Scores of `count` keys from `start` + `i` on; maxima with those before."""
-        code, x, e = self.code, self.x, self.code.emitter
         assert self.k is not None
         row, column = self.k.strides[-2:]
-        key = code.add(start, i)
-        found = self.product(
-            code.at(self.keys, code.mul(key, row)), [r * row for r in range(count)], (x.features, column), self.queries
-        )
+        keys = code.at(self.keys, code.mul(start, row))
+        self.multiply(keys, (row, column), (count, x.features), self.queries, self.scores, total=x.columns)
+        if not x.causal:
+            return code.loop(count, lambda i, *held: self.row(start, i, held, False), top)
+        # keys up to the first query are seen by all
+        free = code.least(count, code.sub(self.first, start))
+        top = code.loop(free, lambda i, *held: self.row(start, i, held, False), top)
+        return code.loop(code.sub(count, free), lambda i, *held: self.row(start, code.add(free, i), held, True), top)
+
+    def row(self, start: Index, i: Index, top: Sequence[IR], at_edge: bool) -> Sequence[IR]:
+        """Mask the scores of key `start` + `i`; maxima with those before."""
+        code, e = self.code, self.code.emitter
         lowest = self.number(-math.inf)
-        highest = [self.lanes(t) for t in top]
-        for r in range(count):
-            place = self.line(self.scores, code.add(i, r))
-            hidden = self.beyond(self.first, code.add(key, r), turned=False) if at_edge else None
-            for v, offset in enumerate(self.vectors()):
-                s = self.lanes(found[r * x.vectors + v])
-                if self.mask is not None:
-                    m = self.lanes(code.load(code.at(self.line(self.added, code.add(i, r)), offset)))
-                    s = e.select(m != 0.0, s, lowest) if self.mask.dtype == BOOL else s + m
-                if hidden is not None:
-                    s = self.lanes(code.b.select(hidden[v], lowest.value, s.value))
-                code.store(s.value, code.at(place, offset))
-                # a NaN is not greater, and makes the sum one later
-                highest[v] = e.select(s > highest[v], s, highest[v])
-        return [h.value for h in highest]
+        hidden = self.beyond(self.first, code.add(start, i), turned=False) if at_edge else None
+        new = []
+        for v, (offset, highest) in enumerate(zip(self.vectors(), map(self.lanes, top), strict=True)):
+            at = code.at(self.line(self.scores, i), offset)
+            s = self.lanes(code.load(at))
+            if self.mask is not None:
+                m = self.lanes(code.load(code.at(self.line(self.added, i), offset)))
+                s = e.select(m != 0.0, s, lowest) if self.mask.dtype == BOOL else s + m
+            if hidden is not None:
+                s = self.lanes(code.b.select(hidden[v], lowest.value, s.value))
+            if hidden is not None or self.mask is not None:
+                code.store(s.value, at)
+            # a NaN is not greater, and makes the sum one later
+            new.append(e.select(s > highest, s, highest).value)
+        return new
 
     def weigh(self, count: Index, shift: Sequence[Lanes], sums: Sequence[IR]) -> Sequence[IR]:
         """Scores become exponentials (and are dropped); their sums."""
@@ -192,19 +182,15 @@ class _Forward(Writer):
         code, x = self.code, self.x
         assert self.v is not None
         row, column = self.v.strides[-2:]
-        base = code.at(self.numbers, code.mul(start, row))
 
-        def tile(i: Index, n: int) -> tuple[()]:
-            target = self.line(self.sums, i)
-            before = None
-            if fade is not None:
-                held = self.load_lines(target, n)
-                before = [code.b.fmul(o, fade[k % x.vectors].value) for k, o in enumerate(held)]
-            a = code.at(base, code.mul(i, column))
-            self.store_lines(target, self.product(a, [c * column for c in range(n)], (count, row), self.scores, before))
-            return ()
+        def faded(before: list[IR]) -> list[IR]:
+            assert fade is not None
+            return [code.b.fmul(o, fade[k % x.vectors].value) for k, o in enumerate(before)]
 
-        self.tiles(x.values, tile, (), x.values)
+        self.multiply(
+            code.at(self.numbers, code.mul(start, row)), (column, row), (x.values, count), self.scores, self.sums,
+            faded if fade else None, total=x.values,
+        )  # fmt: skip
 
     def finish(self, carried: Sequence[IR]) -> None:
         """Divide by the sums, turn back into rows; logarithms of the sums."""

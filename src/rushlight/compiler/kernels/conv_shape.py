@@ -321,7 +321,7 @@ def register_blocks(rows: int, positions: int, lanes: int, registers: int, line:
                 n * _block_cost(size, wide)
                 for n, size in ((blocks.big, blocks.most), (count - blocks.big, blocks.most - 1))
             )
-            cost *= 1.0 if blocks.big == count else 1.08  # code for two sizes
+            cost *= 1.0 if blocks.big == count else 1.12  # code for two sizes
             if best is None or cost < best[0]:
                 best = (cost, blocks, wide)
     assert best is not None

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ref
 
 from rushlight.errors import explain
+from rushlight.modes import ACTIVE, state
 from rushlight.optim.checks import scalar
 from rushlight.optim.optimizer import Optimizer
 from rushlight.tensor import Tensor
@@ -89,6 +90,12 @@ def set_momentum(group: dict[str, Any], value: Any, use_beta1: bool) -> None:
         group["momentum"] = value
 
 
+def check_not_traced() -> None:
+    """A compiled program does not know schedules: what reads or moves one runs in Python, after the program."""
+    if ACTIVE and state.trace is not None:
+        state.trace.refuse("uses a learning-rate schedule")
+
+
 class LRScheduler:
     """Base of learning-rate schedules: sets the `lr` of every parameter group at each `step`.
 
@@ -140,6 +147,7 @@ class LRScheduler:
 
     def get_last_lr(self) -> list[Rate]:
         """The rates that the last `step` set."""
+        check_not_traced()
         return self._last_lr
 
     def get_lr(self) -> list[Rate]:
@@ -148,6 +156,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Set the rates of the next epoch; call it after `optimizer.step()`."""
+        check_not_traced()
         if self._step_count == 1:
             self._check_order()
         self._step_count += 1

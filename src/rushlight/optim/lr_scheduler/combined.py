@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rushlight.errors import explain
-from rushlight.optim.lr_scheduler.base import LRScheduler, assign, current
+from rushlight.optim.lr_scheduler.base import LRScheduler, assign, check_not_traced, current
 from rushlight.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from rushlight.optim.optimizer import Optimizer
 
@@ -104,6 +104,7 @@ class SequentialLR(_CombinedLR):
 
     def step(self) -> None:  # type: ignore[override]
         """Step the schedule whose turn it is."""
+        check_not_traced()
         self.last_epoch += 1
         i = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[i]
@@ -146,6 +147,7 @@ class ChainedScheduler(_CombinedLR):
 
     def step(self) -> None:  # type: ignore[override]
         """Step every schedule, in order."""
+        check_not_traced()
         for scheduler in self._schedulers:
             scheduler.step()
         self._last_lr = current(self.optimizer, "lr")

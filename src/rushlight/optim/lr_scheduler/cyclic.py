@@ -13,6 +13,7 @@ from rushlight.optim.lr_scheduler.base import (
     LRScheduler,
     Rate,
     assign,
+    check_not_traced,
     per_group,
     require_optimizer,
     set_momentum,
@@ -166,6 +167,7 @@ class CosineAnnealingWarmRestarts(GroupwiseLR):
 
     def step(self, epoch: float | None = None) -> None:
         """Set the rates of the next epoch, or of `epoch`, which may be a fraction: `epoch + batch / batches`."""
+        check_not_traced()
         if epoch is None and self.last_epoch < 0:
             epoch = 0
         if epoch is None:

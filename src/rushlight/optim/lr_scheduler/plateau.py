@@ -6,7 +6,14 @@ import warnings
 from math import inf
 from typing import Any, SupportsFloat
 
-from rushlight.optim.lr_scheduler.base import EPOCH_WARNING, LRScheduler, assign, current, require_optimizer
+from rushlight.optim.lr_scheduler.base import (
+    EPOCH_WARNING,
+    LRScheduler,
+    assign,
+    check_not_traced,
+    current,
+    require_optimizer,
+)
 from rushlight.optim.optimizer import Optimizer
 
 
@@ -96,6 +103,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Tell the schedule the measure of this epoch."""
+        check_not_traced()
         value = float(metrics)
         if epoch is not None:
             warnings.warn(EPOCH_WARNING, UserWarning, stacklevel=2)
