@@ -24,7 +24,8 @@ UNARY = (
     "{x}.floor() * 0.1 + {x}", "{x}.sign() + {x}",
 )  # fmt: skip
 BINARY = (
-    "{x} + {y}", "{x} - {y}", "{x} * {y}", "{x} / ({y}.abs() + 1)", "torch.maximum({x}, {y})", "torch.minimum({x}, {y})",
+    "{x} + {y}", "{x} - {y}", "{x} * {y}", "{x} / ({y}.abs() + 1)", "torch.maximum({x}, {y})",
+    "torch.minimum({x}, {y})",
     "torch.where({x} > {y}, {x}, {y} * 0.5)", "{x}.lerp({y}, 0.3)", "torch.addcmul({x}, {x}, {y}, value=0.2)",
     "torch.atan2({x}, {y}.abs() + 1)", "torch.hypot({x}, {y} + 2)",
 )  # fmt: skip
@@ -142,7 +143,8 @@ def _reduce(draw: Any, code: Source, x: str) -> None:
 
 
 LAYERS = (
-    "nn.ReLU()", "nn.Tanh()", "nn.GELU()", "nn.Sigmoid()", "nn.SiLU()", "nn.ELU()", "nn.Softplus()", "nn.LeakyReLU(0.1)",
+    "nn.ReLU()", "nn.Tanh()", "nn.GELU()", "nn.Sigmoid()", "nn.SiLU()", "nn.ELU()", "nn.Softplus()",
+    "nn.LeakyReLU(0.1)",
     "nn.LayerNorm({n})", "nn.BatchNorm1d({n})", "nn.Dropout(0.2)", "nn.Identity()", "nn.Softmax(1)", "nn.RMSNorm({n})",
     "nn.Hardswish()", "nn.PReLU()",
 )  # fmt: skip
@@ -151,7 +153,7 @@ OPTIMIZERS = (
     "SGD({p}, lr=0.05, weight_decay=0.01, momentum=0.5, dampening=0.1)", "Adam({p}, lr=0.01)",
     "Adam({p}, lr=0.01, amsgrad=True)", "AdamW({p}, lr=0.01, weight_decay=0.1)", "RMSprop({p}, lr=0.01)",
     "RMSprop({p}, lr=0.01, centered=True, momentum=0.5)", "Adagrad({p}, lr=0.05)", "Adadelta({p}, lr=0.5)",
-    "Adamax({p}, lr=0.01)", "NAdam({p}, lr=0.01)", "RAdam({p}, lr=0.01)", "ASGD({p}, lr=0.05)", "Rprop({p}, lr=0.01)",
+    "Adamax({p}, lr=0.01)", "NAdam({p}, lr=0.01)", "RAdam({p}, lr=0.01)", "ASGD({p}, lr=0.05)",
 )  # fmt: skip
 LOSSES = (
     "nn.functional.cross_entropy(net(x), y)", "nn.functional.cross_entropy(net(x), y, label_smoothing=0.1)",
@@ -166,30 +168,64 @@ EXTRAS = (
 AFTER = ("", "schedule.step()")
 
 
+RNN = """\
+class Rnn(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.rnn = getattr(nn, kind)(8, 5, batch_first=True)
+        def forward(self, x):
+            return self.rnn(x)[0]"""
+
+
+def _images(draw: Any) -> tuple[list[str], int]:
+    """Layers from [N, 32] through images of 4x4, and the width that they end with."""
+    channels, kernel, padding, stride = (draw(st.integers(*span)) for span in ((2, 5), (1, 3), (0, 1), (1, 2)))
+    then = draw(st.sampled_from((["nn.BatchNorm2d({c})", "nn.ReLU()"], ["nn.Tanh()"], ["nn.GroupNorm(1, {c})"], [])))
+    side = (4 + 2 * padding - kernel) // stride + 1
+    layers = [
+        "nn.Unflatten(1, (2, 4, 4))",
+        f"nn.Conv2d(2, {channels}, {kernel}, {stride}, {padding}, bias={not any('Norm' in t for t in then)})",
+        *(t.format(c=channels) for t in then),
+    ]
+    if side >= 2 and draw(st.booleans()):
+        layers.append(draw(st.sampled_from(("nn.MaxPool2d(2)", "nn.AvgPool2d(2)"))))
+        side //= 2
+    return [*layers, "nn.Flatten()"], channels * side * side
+
+
+def _sequences(draw: Any) -> tuple[list[str], int]:
+    """Layers from [N, 32] through sequences of 4 vectors of 8, and the width that they end with."""
+    layer, width = draw(
+        st.sampled_from(
+            (
+                ("nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)", 32),
+                ("nn.TransformerEncoderLayer(8, 4, 12, dropout=0.0, batch_first=True, norm_first=True)", 32),
+                ("nn.Conv1d(4, 5, 3, padding=1)", 40), ("nn.LayerNorm((4, 8))", 32), ("Rnn('LSTM')", 20),
+                ("Rnn('GRU')", 20), ("Rnn('RNN')", 20),
+            )
+        )
+    )  # fmt: skip
+    return ["nn.Unflatten(1, (4, 8))", layer, "nn.Flatten()"], width
+
+
 @st.composite
 def training(draw: Any) -> str:
-    """The source of `build(torch)`, which returns a model, an optimizer and a function `step(x, y)` of a batch."""
-    convolves = draw(st.booleans())
-    layers, n = [], 8
-    if convolves:
-        channels, kernel = draw(st.sampled_from((2, 3, 5))), draw(st.sampled_from((1, 2, 3)))
-        padding = draw(st.integers(0, kernel // 2))
-        layers = [
-            "nn.Unflatten(1, (2, 2, 2))",
-            f"nn.Conv2d(2, {channels}, {kernel - (kernel == 3 and not padding)}, padding={padding})",
-        ]
-        side = 2 + 2 * padding - (kernel - (kernel == 3 and not padding)) + 1
-        layers += draw(st.sampled_from(([], [f"nn.BatchNorm2d({channels})", "nn.ReLU()"], ["nn.Tanh()"])))
-        layers.append("nn.Flatten()")
-        n = channels * side * side
+    """The source of `build(torch)`: a model, its optimizer, a schedule, and `step(x, y)` of [N, 32] and [N]."""
+    start = draw(st.sampled_from((None, _images, _sequences)))
+    layers, n = start(draw) if start else ([], 32)
     for _ in range(draw(st.integers(1, 3))):
         width = draw(st.sampled_from((4, 7, 16)))
-        layers.append(f"nn.Linear({n}, {width}, bias={draw(st.booleans())})")
+        then = [draw(st.sampled_from(LAYERS)).format(n=width) for _ in range(draw(st.integers(0, 2)))]
+        # a bias before a batch norm has no gradient but rounding, which Adam would make into steps
+        layers += [
+            f"nn.Linear({n}, {width}, bias={draw(st.booleans()) and not any('Batch' in t for t in then)})",
+            *then,
+        ]
         n = width
-        layers += [draw(st.sampled_from(LAYERS)).format(n=n) for _ in range(draw(st.integers(0, 2)))]
     layers.append(f"nn.Linear({n}, 3)")
     lines = [
         "nn = torch.nn",
+        RNN if any("Rnn" in t for t in layers) else "",
         "torch.manual_seed(0)",
         f"net = nn.Sequential({', '.join(layers)})",
         f"optimizer = torch.optim.{draw(st.sampled_from(OPTIMIZERS)).format(p='net.parameters()')}",
@@ -203,4 +239,4 @@ def training(draw: Any) -> str:
         "    return loss.detach()",
         "return net, optimizer, schedule, step",
     ]
-    return "def build(torch):\n    " + "\n    ".join(lines) + "\n"
+    return "def build(torch):\n    " + "\n    ".join(line for line in lines if line) + "\n"

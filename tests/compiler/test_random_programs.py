@@ -85,7 +85,7 @@ def train(source: str, compiled: bool, steps: int) -> dict[str, Any]:
     losses = []
     for k in range(steps):
         n = 6 if k % 7 else 4
-        x = rushlight.tensor(rng.standard_normal((n, 8)).astype(np.float32))
+        x = rushlight.tensor(rng.standard_normal((n, 32)).astype(np.float32))
         losses.append(float(run(x, rushlight.tensor(rng.integers(0, 3, n)))))
         schedule.step()
     left = {"losses": np.array(losses), "random": rushlight.rand(2).numpy()}
@@ -104,14 +104,14 @@ def test_training_steps(source: str) -> None:
     assert_alike(train(source, False, 20), received, 3e-4, f"\n{source}")
 
 
-@pytest.mark.parametrize("optimizer", ["SGD(p, lr=0.1, momentum=0.9)", "Adam(p, lr=0.01)"])
+@pytest.mark.parametrize("optimizer", ["SGD(p, lr=0.1, momentum=0.9)", "Adam(p, lr=0.01)", "Rprop(p)"])
 def test_an_exact_case(optimizer: str) -> None:
     """One case without luck: small integers, whose sums are exact in any order."""
     source = f"""
 def build(torch):
-    net = torch.nn.Linear(8, 3, bias=False)
+    net = torch.nn.Linear(32, 3, bias=False)
     with torch.no_grad():
-        net.weight.copy_(torch.arange(24.0).view(3, 8) % 5 - 2)
+        net.weight.copy_(torch.arange(96.0).view(3, 32) % 5 - 2)
     p = net.parameters()
     optimizer = torch.optim.{optimizer}
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)

@@ -162,7 +162,9 @@ def test_bags_with_sparse_gradients(mode: str, padding_idx: int | None, weighted
         )  # fmt: skip
         (out * m.arange(8.0).reshape(4, 2)).sum().backward()
         g = weight.grad
-        found.append((g.is_sparse, g._indices().tolist(), g._values().tolist(), None if scale is None else scale.grad.tolist()))
+        found.append(
+            (g.is_sparse, g._indices().tolist(), g._values().tolist(), None if scale is None else scale.grad.tolist())
+        )
     assert found[0] == found[1]
 
 

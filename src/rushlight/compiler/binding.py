@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-ir: Any = None
-llvm: Any = None
 try:
-    import llvmlite.binding as llvm
-    import llvmlite.ir as ir
+    import llvmlite.binding as _llvm
+    import llvmlite.ir as _ir
 except ImportError:
-    pass
+    _llvm = _ir = None
+
+llvm: Any = _llvm
+ir: Any = _ir
 
 
 def is_available() -> bool:

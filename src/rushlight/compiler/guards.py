@@ -88,6 +88,8 @@ class Guards:
         self.loose = loose or {}
         self.numbers: list[tuple[Place, str, Any]] = []
         self.owners: dict[int, Any] = {}
+        self.fixed_dicts: set[int] = set()
+        self.paths: dict[int, str] = {}
         self.checks: list[Test] = []
         self.tensors: dict[int, tuple[Any, str]] = {}
         self.arguments: dict[int, tuple[Any, str, str]] = {}
@@ -193,7 +195,7 @@ class Guards:
         elif isinstance(value, (set, frozenset)):
             copied = self.names.add(frozenset(value))
             self.check(f"{source} == {copied}", path)
-            self._keep(value)
+            self._keep(value, path)
         elif hasattr(kind, "__next__"):
             raise Unguardable(f"{path} is an iterator")
         else:
@@ -249,7 +251,7 @@ class Guards:
         kind = self.names.add(type(value))
         self.check(f"type({source}) is {kind} and len({source}) == {len(value)}", f"the length of {path}")
         if isinstance(value, list):
-            self._keep(value)
+            self._keep(value, path)
         for i, item in enumerate(value):
             self.value(item, f"{source}[{i}]", f"{path}[{i}]", depth + 1, argument)
 
@@ -258,9 +260,15 @@ class Guards:
             return
         kind = self.names.add(type(value))
         self.check(f"type({source}) is {kind} and len({source}) == {len(value)}", f"the length of {path}")
-        self._keep(value)
+        self._keep(value, path)
+        if not argument:
+            self.fixed_dicts.add(id(value))
         for key, item in value.items():
             shown = repr(key) if isinstance(key, (str, int)) else self.names.add(key)
+            place = None if argument else self.loose.get(("item", id(value), key))
+            if place is not None:
+                self._loose(place, item, f"{source}[{shown}]", f"{path}[{key!r}]", depth)
+                continue
             self.value(item, f"{source}[{shown}]", f"{path}[{key!r}]", depth + 1, argument)
 
     def _again(self, value: Any, source: str, path: str) -> bool:
@@ -325,8 +333,9 @@ class Guards:
         slots = [n for c in type(value).__mro__ for n in getattr(c, "__slots__", ()) if hasattr(value, n)]
         if held is not None:
             self.check(f"len({source}.__dict__) == {len(held)}", f"the attributes of {path}")
-            self._keep(held)
-            self.owners[id(held)] = value
+            self._keep(held, path)
+            if not argument:
+                self.owners[id(held)] = value
         for key in [*(held or ()), *(n for n in slots if not n.startswith("__"))]:
             place = self.loose.get(("attribute", id(value), key))
             if place is not None:
@@ -348,7 +357,7 @@ class Guards:
             for key, value in group.items():
                 if key != "params" and not _is_number(value):
                     self.value(value, f"{held}[{key!r}]", f"{key} of {path}", 1)
-            self._keep(group)
+            self._keep(group, path)
         for table in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
             self.check(f"len({name}.{table}) == {len(getattr(opt, table))}", f"the hooks of {path}")
             for hook in getattr(opt, table).values():
@@ -381,8 +390,9 @@ class Guards:
         """Add a test, and what it is about."""
         self.checks.append((test, about))
 
-    def _keep(self, container: Any) -> None:
+    def _keep(self, container: Any, path: str) -> None:
         self.copies.append((container, container.copy()))
+        self.paths[id(container)] = path
 
     def rebound(self) -> str | None:
         """A variable that names another object than when the walk saw it."""
@@ -397,11 +407,28 @@ class Guards:
         found += [Place("item", space, key) for space, key, value in self.globals if space.get(key) is not value]
         for container, old in self.copies:
             owner = self.owners.get(id(container))
-            if owner is not None and container.keys() == old.keys():
-                found += [Place("attribute", owner, key) for key in old if container[key] is not old[key]]
+            kind, held = ("item", container) if id(container) in self.fixed_dicts else ("attribute", owner)
+            if held is not None and container.keys() == old.keys():
+                found += [Place(kind, held, key) for key in old if container[key] is not old[key]]
         for module in self.modules:
             found += module.changed_places()
         return found
+
+    def changed_otherwise(self) -> str | None:
+        """What the function changed in a way that a call cannot repeat, in words."""
+        for container, old in self.copies:
+            if isinstance(container, dict):
+                kind = "item" if id(container) in self.fixed_dicts else "attribute"
+                held = container if kind == "item" else self.owners.get(id(container))
+                keys = [k for k in {**old, **container} if container.get(k, self) is not old.get(k, self)]
+                if any(container.get(k, self) is self or (kind, id(held), k) not in self.loose for k in keys):
+                    return self.paths[id(container)]
+            elif isinstance(container, list):
+                if len(container) != len(old) or not all(map(is_, container, old)):
+                    return self.paths[id(container)]
+            elif container != old:
+                return self.paths[id(container)]
+        return next((found for m in self.modules if (found := m.changed()) is not None), None)
 
     def restore(self) -> None:
         """Put variables, lists, dicts and attributes back as they were when the walk saw them."""

@@ -219,6 +219,8 @@ class _Attempt:
         new = [p for name, p in found.items() if name not in self.guards.loose]
         if new:
             raise Rebinds(new)
+        if found and (lost := self.guards.changed_otherwise()) is not None:
+            raise TraceBreak(f"changes {lost}, which a compiled call would not repeat")
         writer.rebinds = [(self.names.add(p), results.source(p.get())) for p in found.values()]
         return writer, source
 

@@ -60,11 +60,6 @@ class Group:
         (extent,) = extents
         return all(a in extent for term in self.loads.values() for run in term.runs for a in resolve(run))
 
-    def live_loads(self, form: Form) -> list[Value]:
-        """The operand values that results really depend on."""
-        live = set(form.nodes)
-        return [v for v, t in self.loads.items() if t.node.found() in live]
-
 
 def group_of(space: Space, call: Call, copied: Any = ()) -> Group:
     """A group of one call."""
