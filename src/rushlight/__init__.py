@@ -515,7 +515,7 @@ globals().update(checked_functions(globals()))
 # Packages imported on first use.
 _PACKAGES = frozenset(
     """
-    accelerator amp backends cpu datasets debug distributed distributions fft func hub jit linalg mps multiprocessing nn
+    _dynamo accelerator amp backends compiler cpu datasets debug distributed distributions fft func hub jit linalg mps multiprocessing nn
     optim profiler serialization sparse special testing types utils xpu
     """.split()
 )

@@ -96,7 +96,7 @@ def check_both(
 @pytest.mark.parametrize(
     "shape",
     [
-        ((2, 3), 64, 64, 32, 32), ((), 1, 1, 1, 1), ((3,), 5, 70, 3, 18), ((1, 2), 37, 53, 19, 21),
+        ((2, 3), 64, 64, 32, 32), ((), 2, 1, 1, 1), ((3,), 5, 70, 3, 18), ((1, 2), 37, 53, 19, 21),
         ((2,), 133, 9, 65, 16), ((), 300, 290, 24, 24),
     ],
 )  # fmt: skip
@@ -140,6 +140,8 @@ def test_large_scores_and_nan():
     allowed[:, 5] = False
     hidden = check(attention, [np.nan_to_num(q), k, v, allowed, None], params)
     assert np.isfinite(hidden[0]).all()
+    params["scale"] = 1.0
+    out = check(attention, [q, k, v, None, None], params)
     check(attention_grad, [g, q, k, v, None, None, *out], {**params, "mask_needs": False})
 
 

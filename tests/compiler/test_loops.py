@@ -286,3 +286,27 @@ def test_arrays_side_by_side(op):
             operands[0] = g.call(OPS["getitem_slice"], (operands[0],), {"index": (slice(None), slice(1, 4))})
         g.outputs = [g.call(OPS[op], (tuple(operands),), {"dim": dim % dims})]
         check(g, [a for _, a in inputs], tol=tolerance(dtype))
+
+
+def test_a_result_known_early_keeps_off_what_is_read_late() -> None:
+    """A row in registers is loaded in the first phase that needs it, which may come after a store."""
+    graph, rng = Graph(), np.random.default_rng(0)
+    (x, a), (y, b), (z, c) = (given(graph, rng, (6, 32)) for _ in range(3))
+    early = graph.call(OPS["mul"], (x, y), {})
+    total = graph.call(OPS["sum"], (early,), {"dim": (1,), "keepdim": True})
+    late = graph.call(OPS["mul"], (graph.call(OPS["mul"], (total, early), {}), z), {})
+    graph.outputs = [early, late]
+    (kernel,) = check(graph, [a, b, c])
+    read = kernel.reads.index(z)
+    assert (kernel.writes.index(early), read) not in kernel.inplace
+    assert (kernel.writes.index(late), read) in kernel.inplace
+
+
+@pytest.mark.parametrize("dtype", [BF16, np.dtype(np.float16), np.dtype(np.int16), np.dtype(np.uint8), BOOL], ids=str)
+@pytest.mark.parametrize("n", [1, 17, 33, 65])
+def test_one_lane_of_a_narrow_dtype(dtype: Any, n: int) -> None:
+    graph, rng = Graph(), np.random.default_rng(0)
+    x, a = given(graph, rng, (5, n), dtype)
+    chosen = graph.call(OPS["where"], (graph.call(OPS["gt"], (x, 0), {}), x, 0), {})
+    graph.outputs = [chosen, graph.call(OPS["clone"], (graph.call(OPS["t"], (x,), {}),), {})]
+    check(graph, [a], tol=0)

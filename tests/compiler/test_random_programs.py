@@ -5,6 +5,7 @@ CI draws a few programs; `pytest --hypothesis-profile=many` draws thousands.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def assert_alike(expected: dict[str, Any], received: dict[str, Any], tolerance: 
         np.testing.assert_allclose(got, want, 100 * tolerance, tolerance * scale, err_msg=f"{name}\n{about}")
 
 
-@settings(max_examples=5000 if many else 25, **common)
+@settings(max_examples=5000 if many else 60, **common)
 @given(functions(), st.sampled_from(["float32", "float64"]))
 def test_functions(drawn: tuple[str, list[Shape]], dtype: str) -> None:
     source, shapes = drawn
@@ -73,7 +74,11 @@ def test_functions(drawn: tuple[str, list[Shape]], dtype: str) -> None:
             arrays = [rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
             expected = outcome(eager, arrays)
             about = f"\n{source}\nshapes {shapes}, {dtype}, call {seed}"
-            assert_alike(expected, outcome(compiled, arrays), 1e-5 if dtype == "float32" else 1e-12, about)
+            with warnings.catch_warnings():
+                # a program that fails says first that it runs eagerly, and fails alike
+                warnings.simplefilter("ignore" if "error" in expected else "error")
+                received = outcome(compiled, arrays)
+            assert_alike(expected, received, 1e-5 if dtype == "float32" else 1e-12, about)
 
 
 def train(source: str, compiled: bool, steps: int) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def train(source: str, compiled: bool, steps: int) -> dict[str, Any]:
     return left
 
 
-@settings(max_examples=1000 if many else 10, **common)
+@settings(max_examples=1000 if many else 15, **common)
 @given(training())
 def test_training_steps(source: str) -> None:
     with config(debug="verify"):

@@ -403,6 +403,8 @@ def test_data_parallel_agrees_with_pytorch() -> None:
     compare(scenario)
 
 
-def test_distributed_data_parallel_names_what_is_missing() -> None:
-    with pytest.raises(NotImplementedError, match="process group"):
-        nn.parallel.DistributedDataParallel(nn.Linear(1, 1))
+def test_distributed_data_parallel_needs_a_process_group_as_in_pytorch() -> None:
+    def scenario(torch: Any, log: Log) -> None:
+        log(lambda: torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1)))
+
+    compare(scenario)

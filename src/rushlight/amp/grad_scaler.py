@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from rushlight.dtypes import NP_HALF, float16
 from rushlight.errors import explain
+from rushlight.modes import ACTIVE, state
 from rushlight.optim.optimizer import Optimizer
 from rushlight.tape import bump, wrap
 from rushlight.tensor import Tensor
@@ -100,6 +102,8 @@ class GradScaler:
 
     def _begun(self, function: str) -> Tensor:
         """The scale; an error where `scale` was not called first."""
+        if ACTIVE and state.trace is not None:
+            state.trace.refuse("asks a GradScaler whether gradients are finite")
         if self._scale is None:
             raise AssertionError(f"Attempted {function} but _scale is None.  {NO_SCALE}")
         return self._scale
@@ -110,7 +114,8 @@ class GradScaler:
             return outputs
         if isinstance(outputs, Tensor):
             if self._scale is None:
-                self._scale = wrap(np.array(self._init_scale, np.float32))
+                with nullcontext() if state.trace is None else state.trace.outside():
+                    self._scale = wrap(np.array(self._init_scale, np.float32))
             return outputs * self._scale
         if isinstance(outputs, Iterable):
             scaled = map(self.scale, outputs)

@@ -15,6 +15,7 @@ from rushlight import config
 from rushlight.compiler.draw import draw
 from rushlight.compiler.explain import Explanation, explain
 from rushlight.compiler.guards_make import MISS, CompiledTrace, Request, make_trace
+from rushlight.compiler.registry import COMPILED
 from rushlight.compiler.trace_array import TraceBreak, is_users
 from rushlight.compiler.trace_split import cut, is_light, line_in, places
 from rushlight.errors import PACKAGE
@@ -79,6 +80,26 @@ class CompiledFunction:
         self.lock = threading.RLock()
         self.warned = False
         self.halves: Any = None
+        self.options = {"fullgraph": fullgraph, "dynamic": dynamic}
+        COMPILED.add(self)
+
+    def reset(self) -> None:
+        """Forget the traces."""
+        with self.lock:
+            self.traces, self.eager_cases, self.halves = [], [], None
+
+    def __reduce__(self) -> Any:
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for name in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return self.__qualname__
+        return CompiledFunction._again, (self.fn, self.options)
+
+    @classmethod
+    def _again(cls, fn: Callable[..., Any], options: dict[str, Any]) -> CompiledFunction:
+        """A copy or an unpickled one starts without traces."""
+        return cls(fn, **options)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -128,21 +149,20 @@ class CompiledFunction:
 
     def _cut(self, stop: TraceBreak, args: Any, kwargs: Any) -> bool:
         """Try to compile the statements before the one that cannot be traced; whether that went well."""
-        function = getattr(self.fn, "__func__", self.fn)
+        function, owner = getattr(self.fn, "__func__", self.fn), getattr(self.fn, "__self__", None)
         if self.fullgraph or self.traces or type(function) is not types.FunctionType:
             return False
         if not is_users(function.__code__.co_filename):
             return False
         for at in places(function, line_in(function, stop)):
-            halves = cut(function, at)
+            halves = cut(function, at, owner is not None)
             if halves is None:
                 continue
-            part = CompiledFunction(halves.first)
+            part = CompiledFunction(halves.first if owner is None else types.MethodType(halves.first, owner))
             whole = halves.whole(part)
-            owner = getattr(self.fn, "__self__", None)
             given = inspect.signature(function).bind(*(() if owner is None else (owner,)), *args, **kwargs)
             given.apply_defaults()
-            taken = [given.arguments[name] for name in halves.first.__code__.co_varnames[: len(halves.taken)]]
+            taken = [given.arguments[name] for name in halves.taken]
             try:
                 request = Request(part.fn, taken, {}, "first call", part.lock, frozenset(), is_part=True)
                 part.traces.append(make_trace(request))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from rushlight import config
 from rushlight.backends import threads
@@ -28,7 +29,8 @@ from rushlight.compiler.show import is_shown, show
 from rushlight.version import __version__
 
 MOST_BYTES = 256 << 20
-MOST_IN_MEMORY = 1024
+# of functions that no program uses any more; each may keep some 50 kB
+MOST_IN_MEMORY = 256
 MAGIC = b"rushlight code 1\n"
 SUFFIX = ".code"
 # a file's time of last use is only renewed when it is older than this
@@ -54,7 +56,8 @@ class Source:
     label: str = ""
 
 
-_memory: OrderedDict[str, Loaded] = OrderedDict()
+_memory: WeakValueDictionary[str, Loaded] = WeakValueDictionary()
+_latest: OrderedDict[str, Loaded] = OrderedDict()
 
 
 @cache
@@ -83,15 +86,17 @@ def functions(sources: Sequence[Source]) -> list[Loaded]:
     """The loaded functions, from memory, from disk, or compiled now, several at a time."""
     with target.alone():
         names = [digest_of(source.key) for source in sources]
-        missing = {n: s for n, s in zip(names, sources, strict=True) if n not in _memory}
+        known = {name: _memory.get(name) for name in names}
+        missing = {n: s for n, s in zip(names, sources, strict=True) if known[n] is None}
         if missing:
             code = target.Code(_objects(missing))
-            _memory.update({n: Loaded(code.addresses[_symbol(n)], code) for n in missing})
-        for name in names:
-            _memory.move_to_end(name)
-        found = [_memory[name] for name in names]
-        while len(_memory) > MOST_IN_MEMORY:
-            _memory.popitem(last=False)
+            known.update({n: Loaded(code.addresses[_symbol(n)], code) for n in missing})
+        found = [loaded for name in names if (loaded := known[name]) is not None]
+        for name, loaded in zip(names, found, strict=True):
+            _memory[name] = _latest[name] = loaded
+            _latest.move_to_end(name)
+        while len(_latest) > MOST_IN_MEMORY:
+            _latest.popitem(last=False)
     return found
 
 
@@ -255,3 +260,4 @@ def forget() -> None:
     """Drop what is in memory (programs keep what they use)."""
     with target.alone():
         _memory.clear()
+        _latest.clear()

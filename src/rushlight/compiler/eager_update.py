@@ -136,4 +136,3 @@ class Update:
             # the gradient comes second
             self.program.point(at + i // width * (width + 1) + (i % width and i % width + 1), address_of(a))
         self.held = targets
-

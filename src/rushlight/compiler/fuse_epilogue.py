@@ -15,7 +15,8 @@ from rushlight.compiler.loops_nest import Form, Strides
 from rushlight.compiler.loops_nodes import Node, Term
 from rushlight.compiler.loops_space import Misfit, Run, Space
 
-FUSABLE = frozenset({"mm", "bmm", "batched_matmul", "convolution", "convolution_transposed"})
+PRODUCTS = frozenset({"mm", "bmm", "batched_matmul"})
+FUSABLE = PRODUCTS | {"convolution", "convolution_transposed"}
 MOST_POINTS = 12
 MOST_ARRAYS = 8
 
@@ -38,7 +39,8 @@ def epilogue_of(space: Space, form: Form, group: Group, stored: Sequence[Value])
     if any(o != order for o in form.orders):
         raise Misfit("results in another order than the product's")
     points = [n for n in form.nodes if n.kind == "point"]
-    if len(points) > MOST_POINTS or any(n.is_expensive for n in points):
+    is_convolution = group.calls[0].op.name not in PRODUCTS
+    if is_convolution and (len(points) > MOST_POINTS or any(n.is_expensive for n in points)):
         raise Misfit("too much arithmetic for the registers of a product")
     loads = [n for n in form.nodes if n.kind == "load"]
     if len(loads) + len(stored) > MOST_ARRAYS or any(n.kind in ("index", "rows") for n in form.nodes):

@@ -1,6 +1,6 @@
 """Calls that are more than one loop, written as several simpler calls before fusion.
 
-A label outside its range makes the loss NaN; labels that are to be ignored do not count.
+Labels are looked over before a program runs (`access_index.py`); those that are to be ignored do not count.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.loops_nodes import INDEX
 from rushlight.dtypes import NP_HALF
@@ -76,7 +77,8 @@ def expanded(graph: Graph) -> list[Call]:
         write = EXPANSIONS.get(call.op.name)
         e.where = call.where
         mark = len(e.calls)
-        if write is None or any(0 in v.shape for v in call.values()) or not write(e, call):
+        lowers = write is not None and not any(0 in v.shape for v in call.values()) and not is_unchecked(call)
+        if write is None or not lowers or not write(e, call):
             del e.calls[mark:]
             e.calls.append(call)
     return e.calls

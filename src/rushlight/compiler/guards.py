@@ -19,6 +19,7 @@ import numpy as np
 
 from rushlight.compiler.guards_places import Place
 from rushlight.compiler.trace_array import is_users
+from rushlight.compiler.trace_watch import CLOCKS
 from rushlight.device import device
 from rushlight.dtypes import dtype
 from rushlight.errors import PACKAGE
@@ -87,6 +88,8 @@ class Guards:
         self.names = names
         self.loose = loose or {}
         self.numbers: list[tuple[Place, str, Any]] = []
+        self.named: set[str] = set()
+        self.methods: list[tuple[str, Any, str, int]] = []
         self.owners: dict[int, Any] = {}
         self.fixed_dicts: set[int] = set()
         self.paths: dict[int, str] = {}
@@ -134,6 +137,7 @@ class Guards:
             return
         name = self.names.add(fn)
         self.check(f"{name}.__code__ is {self.names.add(fn.__code__)}", f"the code of {fn.__name__}")
+        self.named |= _words(fn.__code__)
         self._closure(fn, path, depth)
         for i, value in enumerate(fn.__defaults__ or ()):
             self.value(value, f"{name}.__defaults__[{i}]", f"a default of {fn.__name__}", depth + 1)
@@ -178,6 +182,8 @@ class Guards:
         if self.count > MOST or depth > DEEPEST:
             raise Unguardable(f"{path} reaches too many objects")
         kind = type(value)
+        if value in CLOCKS if kind is types.BuiltinFunctionType else False:
+            raise Unguardable(f"{path} is the clock")
         if isinstance(value, Variable):
             self._tensor(value, source, path, argument)
         elif isinstance(value, PLAIN):
@@ -304,16 +310,26 @@ class Guards:
         self.check(f"{source} is {self.names.add(value)}", path)
         self.function(value, path, depth + 1)
 
+    def settle(self) -> None:
+        """Walk the methods that some function names, now that all are known."""
+        while found := [m for m in self.methods if m[0] in self.named]:
+            self.methods = [m for m in self.methods if m[0] not in self.named]
+            for _, fn, path, depth in found:
+                self.function(fn, path, depth)
+
     def _class(self, value: Any, path: str, depth: int) -> None:
+        plain = all(c is object or _is_of_user(c) for c in value.__mro__)
         for owner in value.__mro__:
-            module = sys.modules.get(owner.__module__)
-            if owner is object or not is_users(getattr(module, "__file__", None)):
+            if owner is object or not _is_of_user(owner):
                 continue
             for key, held in vars(owner).items():
                 inner = held.__func__ if isinstance(held, (staticmethod, classmethod)) else held
                 inner = inner.fget if isinstance(inner, property) else inner
                 if isinstance(inner, types.FunctionType):
-                    self.function(inner, f"{path}.{key}", depth + 1)
+                    if plain and not key.startswith("__") and key not in self.named:
+                        self.methods.append((key, inner, f"{path}.{key}", depth + 1))
+                    else:
+                        self.function(inner, f"{path}.{key}", depth + 1)
                 elif not key.startswith("__") and isinstance(held, PLAIN):
                     self.value(held, f"{self.names.add(owner)}.{key}", f"{path}.{key}", depth + 1)
 
@@ -353,7 +369,8 @@ class Guards:
             held = self.names.add(group)
             self.check(f"{name}.param_groups[{i}] is {held} and len({held}) == {len(group)}", f"group {i} of {path}")
             params = self.names.add(list(group["params"]))
-            self.check(f"same({held}['params'], {params})", f"the parameters of {path}")
+            test = f"len({held}['params']) == {len(group['params'])} and all(map(is_, {held}['params'], {params}))"
+            self.check(test, f"the parameters of {path}")
             for key, value in group.items():
                 if key != "params" and not _is_number(value):
                     self.value(value, f"{held}[{key!r}]", f"{key} of {path}", 1)
@@ -369,20 +386,19 @@ class Guards:
     def optimizer_state(self, opt: Any) -> None:
         """Check the state entries that there are now (after tracing made those that were missing)."""
         name = self.names.add(opt)
-        params = [p for g in opt.param_groups for p in g["params"]]
-        held = [opt.state.get(p) for p in params]
-        table = self.names.add(opt.state)
-        about = f"the state of {type(opt).__name__}"
-        self.check(f"{name}.state is {table}", about)
-        self.check(f"same(map({table}.get, {self.names.add(params)}), {self.names.add(held)})", about)
-        entries = [(d, k) for d in held if d for k in d]
-        if entries:
-            tables, keys = self.names.add([d for d, _ in entries]), self.names.add([k for _, k in entries])
-            values = self.names.add([d[k] for d, k in entries])
-            dicts = self.names.add([d for d in held if d])
-            sizes = [len(d) for d in held if d]
-            self.check(f"same(map(getitem, {tables}, {keys}), {values})", about)
-            self.check(f"[*map(len, {dicts})] == {self.names.add(sizes)}", about)
+        table, about = self.names.add(opt.state), f"the state of {type(opt).__name__}"
+        self.check(f"{name}.state is {table} and len({table}) == {len(opt.state)}", about)
+        if not opt.state:
+            return
+        self.check(f"all(map(is_, {table}, {self.names.add(list(opt.state))}))", about)
+        tables = list(opt.state.values())
+        held = self.names.add(tables)
+        self.check(f"all(map(is_, {table}.values(), {held}))", about)
+        values = [v for d in tables for v in d.values()]
+        if values:
+            self.check(f"[*map(len, {held})] == {self.names.add([*map(len, tables)])}", about)
+            inner = f"chain.from_iterable(map(dict.values, {held}))"
+            self.check(f"all(map(is_, {inner}, {self.names.add(values)}))", about)
 
     # Results
 
@@ -519,7 +535,11 @@ class ModuleCheck:
                 return f"{sorted(extra)[0]} of {self._name(m)}"
             for key, old in held.items():
                 new = now.get(key, self)
-                if new is not old and (id(m), key) not in self.loose and not (type(new) is type(old) and isinstance(old, (PLAIN, tuple)) and new == old):
+                if (
+                    new is not old
+                    and (id(m), key) not in self.loose
+                    and not (type(new) is type(old) and isinstance(old, (PLAIN, tuple)) and new == old)
+                ):
                     return f"{key} of {self._name(m)}"
             for key, table in tables.items():
                 other = now[key]
@@ -564,6 +584,16 @@ class ModuleCheck:
 def is_batch(value: Any) -> bool:
     """Whether a variable's tensor may well be another one at the next call: checked like an argument."""
     return type(value) is Tensor and value._node is None
+
+
+def _is_of_user(cls: type) -> bool:
+    return is_users(getattr(sys.modules.get(cls.__module__), "__file__", None))
+
+
+def _words(code: types.CodeType) -> set[str]:
+    """Names and strings in code: what it may call, also through `getattr`."""
+    found = {*code.co_names, *(c for c in code.co_consts if type(c) is str)}
+    return found.union(*(_words(c) for c in code.co_consts if isinstance(c, types.CodeType)))
 
 
 def same(now: Any, before: Any) -> bool:

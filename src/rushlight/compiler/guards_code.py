@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from operator import attrgetter, getitem
+from itertools import chain
+from operator import attrgetter, is_
 from sys import getrefcount
 from typing import Any
 
@@ -174,6 +175,7 @@ class Writer:
         tensors = {i: h.tensor for i, h in self.trace.lifted.items()}
         tensors.update({i: t for i, (t, _, _) in self.guards.arguments.items()})
         plain, leaves = [], []
+        held = {id(v) for opt in self.guards.optimizers for state in opt.state.values() for v in state.values()}
         for i, t in tensors.items():
             source = self.source_of(t)
             if i in boundaries or t._node is not None and type(t._node) is not AccumulateGrad:
@@ -181,7 +183,8 @@ class Writer:
             elif t._node is None:
                 test = f"{source}._node is None"
                 if i not in self.sources and id(t) not in self.grads:
-                    plain.append(t)
+                    if i not in held:
+                        plain.append(t)
                     continue
             elif i in self.sources:
                 test = f"type({source}._node) is {self.names.add(AccumulateGrad)} and {source}._node.hooks is None"
@@ -199,15 +202,17 @@ class Writer:
         if leaves:
             self._leaf_checks(leaves)
         if plain:
-            self.tests.append((f"none_required({self.names.add(plain)})", "requires_grad of a tensor"))
+            self.tests.append((f"not any(map(node_of, {self.names.add(plain)}))", "requires_grad of a tensor"))
 
     def _leaf_checks(self, leaves: list[Any]) -> None:
         """Tests that parameters have the nodes and hooks that they had."""
         nodes = [t._node for t in leaves]
         hooks = [n.hooks for n in nodes]
         held = self.names.add(nodes)
-        self.tests.append((f"same(map(node_of, {self.names.add(leaves)}), {held})", "requires_grad of a parameter"))
-        self.tests.append((f"same(map(hooks_at, {held}), {self.names.add(hooks)})", "the hooks of a parameter"))
+        test = f"all(map(is_, map(node_of, {self.names.add(leaves)}), {held}))"
+        self.tests.append((test, "requires_grad of a parameter"))
+        test = f"all(map(is_, map(hooks_at, {held}), {self.names.add(hooks)}))"
+        self.tests.append((test, "the hooks of a parameter"))
         for h in hooks:
             if h is not None:
                 self.tests.append((f"{self.names.add(h)}.count == {h.count}", "the hooks of a parameter"))
@@ -334,6 +339,8 @@ class Writer:
             self.lines.append(f"new = ({''.join(f'{source}, ' for _, source in self.rebinds)})")
             self.lines += [f"{place}.put(new[{i}])" for i, (place, _) in enumerate(self.rebinds)]
             result = "result"
+        for given, named in self.trace.prints:
+            self.lines.append(f"print(*{self.names.add(given)}, **{self.names.add(named)})")
         self.lines.append(f"return {result}")
 
     def _node_of(self, made: Made) -> str:
@@ -437,11 +444,6 @@ def alike(a: Any, b: Any) -> bool:
     return type(a) is np.ndarray and a.shape == b.shape and a.dtype == b.dtype and a.strides == b.strides
 
 
-def none_required(tensors: list[Any]) -> bool:
-    """Whether no tensor requires a gradient."""
-    return all(t._node is None for t in tensors)
-
-
 def compiled_function(names: Names, tests: list[Test], lines: list[str], bound: Bound) -> Callable[[Any, Any], Any]:
     """`call(args, kwargs)`: the result, or MISS where the trace does not hold."""
     body = "\n    ".join(lines)
@@ -510,8 +512,9 @@ def _difference(now: Any, before: Any) -> tuple[str, Any, Any] | None:
 
 MISSING = (LookupError, AttributeError, TypeError, ValueError, RuntimeError)
 SPACE = {
-    "MISS": MISS, "MISSING": MISSING, "alike": alike, "none_required": none_required, "same": same,
-    "node_of": attrgetter("_node"), "hooks_at": attrgetter("hooks"), "getitem": getitem, "getrefcount": getrefcount,
+    "MISS": MISS, "MISSING": MISSING, "alike": alike, "same": same,
+    "node_of": attrgetter("_node"), "hooks_at": attrgetter("hooks"), "is_": is_, "chain": chain,
+    "getrefcount": getrefcount,
     "wrap": wrap, "chained": chained, "viewed": viewed, "rebuilt": rebuilt, "empty": np.empty, "Port": Port,
     "state": state, "ACTIVE": ACTIVE, "default_dtype": get_default_dtype,
 }  # fmt: skip

@@ -140,6 +140,7 @@ def _walk(guards: Guards, request: Request) -> None:
         else:
             guards.value(value, source, word, 1, True)
     guards.function(request.fn, getattr(request.fn, "__name__", "the function"))
+    guards.settle()
 
 
 def argument_names(fn: Any) -> tuple[str, ...]:
@@ -273,7 +274,7 @@ class _Attempt:
             writer.replay_lines({v: i for i, v in enumerate(inputs)}, saved, lazy)
         writer.after_lines(source)
         program = program_of(trace.graph)
-        tests = [*self.tests, *guards.checks, *writer.tests]
+        tests = [*self.tests, *guards.checks, *trace.number_tests, *writer.tests]
         call = compiled_function(self.names, tests, lines, Bound(program, first))
         what_changed = checker(self.names, tests, writer.layouts)
         return CompiledTrace(trace.graph, program, self.request.reason, call, what_changed)

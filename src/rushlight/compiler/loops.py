@@ -12,7 +12,7 @@ from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.lanes import Emitter, Lanes, apply
 from rushlight.compiler.loops_emit import Batch, Writer
 from rushlight.compiler.loops_lower import can_lower, lower
-from rushlight.compiler.loops_nest import CHUNK_BYTES, Form, Nest, analyse, make_nest
+from rushlight.compiler.loops_nest import CHUNK_BYTES, Nest, analyse, make_nest
 from rushlight.compiler.loops_nodes import Builder, Node, Term, view_runs
 from rushlight.compiler.loops_space import Misfit, Space
 from rushlight.compiler.target import host
@@ -215,7 +215,8 @@ def key_of(nest: Nest, slots: dict[Any, int]) -> str:
     ]
     lines += [_label(n, numbers, nest, order, slots) for n in nest.nodes]
     lines += [
-        f"store %{numbers[s.node]} {dtype_name(s.value.dtype)} {_text(s.strides, order)} @{slots[s.value]}" for s in nest.stores
+        f"store %{numbers[s.node]} {dtype_name(s.value.dtype)} {_text(s.strides, order)} @{slots[s.value]}"
+        for s in nest.stores
     ]
     return "\n".join(lines)
 
@@ -312,7 +313,7 @@ def _may_overwrite(nest: Nest, store: Any, root: Value) -> bool:
 
 
 def _is_last_use(nest: Nest, node: Node, store: Any) -> bool:
-    """Whether no phase after that of the store reads the row; registers are loaded in the first phase that needs them."""
+    """Whether no phase after that of the store reads the row; registers are loaded where they are needed first."""
     place, last = nest.phases[store.node], max(nest.phases.values())
     if nest.mode == "row" and nest.in_registers:
         return any(node in nest.needed(p, nest.stores_in(p, 2)) for p in range(place + 1))

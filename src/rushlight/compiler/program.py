@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler import access_index, runtime
 from rushlight.compiler import cache as code_cache
 from rushlight.compiler import plan as planning
-from rushlight.compiler import runtime
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
 from rushlight.compiler.program_memory import GuardedMemory, Memory, array_at, guarded
@@ -74,10 +74,11 @@ class Program:
         self._slots = Slots(plan, self._memory)
         self._keep: list[Any] = []
         pieces = self._pieces()
+        looks = self._looks()
         self._slots.finish()
         self._inputs = [self._place("input", i) for i in range(len(self.graph.inputs))]
         self._outputs = [self._place("output", k) for k in range(len(self.output_specs))]
-        self._actions = self._joined(pieces)
+        self._actions = looks + self._joined(pieces)
         self._pieces_by_step = pieces
         self._start = 0
         if self._memory.is_shared:
@@ -236,6 +237,14 @@ class Program:
                 early.append(self._staging(copy))
             (early if copy.home.place == "output" else late).append(self._copy(copy))
         return pieces + early + late
+
+    def _looks(self) -> list[Callable[[], None]]:
+        """What raises before anything runs where kernels would look up by an index that is out of range."""
+        on_host = {step.call for step in self.steps if isinstance(step, HostCall)}
+        table, found = self._table, []
+        for check in access_index.checks(self.graph.calls, on_host):
+            found.append(check.action(table.arrays, {v: table.position(v) for v in check.leaves()}))
+        return found
 
     def _copy(self, copy: planning.Copy) -> Piece:
         """A native copy where both sides are contiguous bytes."""

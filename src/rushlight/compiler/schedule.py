@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rushlight.compiler.access import resolve
+from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
 from rushlight.compiler.fuse_expand import expanded
@@ -204,7 +205,7 @@ class _Scheduler:
         self._register(unit)
 
     def _group(self, call: Call) -> Group | None:
-        if call.op.name in SEEDS or not can_lower(call):
+        if call.op.name in SEEDS or is_unchecked(call) or not can_lower(call):
             return None
         mark = self.space.mark()
         try:

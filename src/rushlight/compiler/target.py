@@ -207,15 +207,29 @@ def compile_text(text: str, names: Iterable[str]) -> bytes:
     return json.dumps(list(names)).encode() + b"\n" + code
 
 
+# Pass managers not in use: each one made takes 9 kB that LLVM never gives back.
+_idle_passes: list[Any] = []
+
+
 def _optimize(module: Any, tm: Any) -> None:
+    # a builder is for one run: it is left with what points to that run's instruments
     builder = llvm.create_pass_builder(tm, llvm.PipelineTuningOptions(speed_level=2))
+    try:
+        passes = _idle_passes.pop()
+    except IndexError:
+        passes = _new_passes()
+    _unlocked().LLVMPY_RunNewModulePassManager(passes, module, builder)
+    _idle_passes.append(passes)
+
+
+def _new_passes() -> Any:
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
-    _unlocked().LLVMPY_RunNewModulePassManager(passes, module, builder)
+    return passes
 
 
 def _emit(module: Any, tm: Any) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rushlight.compiler.graph import Value
 from rushlight.compiler.trace_array import Buffer, Restart, TraceBreak, TracedArray, broken
-from rushlight.compiler.trace_number import TracedNumber
+from rushlight.compiler.trace_number import Known, TracedNumber
 from rushlight.compiler.trace_values import Values, strided_view
 from rushlight.compiler.trace_watch import GET, PUT, Log, unwatch, watch
 from rushlight.modes import ACTIVE, state
@@ -93,6 +93,8 @@ class Trace(Values):
         self.created: list[tuple[Any, Any, bool]] = []
         self.settings: list[tuple[Any, str, Any, Any]] = []
         self.changed_settings: list[str] = []
+        self.number_tests: list[tuple[str, str]] = []
+        self.prints: list[tuple[tuple[str, ...], dict[str, Any]]] = []
         self.python_random: Any = None
         self.numpy_random: Any = None
         self.generators: dict[int, tuple[Any, Any]] = {}
@@ -261,7 +263,7 @@ class Trace(Values):
         made = self.graph.input(spec)
         buffer = Buffer(made, None, ("argument", source, value))
         self.inputs[made] = buffer
-        return TracedNumber(buffer, spec)
+        return TracedNumber(buffer, spec, known=Known(source, value))
 
     def lift_settings(self, optimizers: Any) -> None:
         """Replace the floats in parameter groups by inputs, so that nothing reads them as constants."""

@@ -24,7 +24,19 @@ from typing import Any
 PART = "_compiled_part"
 # Functions whose meaning depends on the frame that calls them.
 BOUND_TO_FRAMES = {"locals", "vars", "globals", "exec", "eval", "dir", "super", "breakpoint"}
-CHANGING = {"append", "extend", "insert", "add", "update", "setdefault", "pop", "clear", "remove", "write", "appendleft"}
+CHANGING = {
+    "append",
+    "extend",
+    "insert",
+    "add",
+    "update",
+    "setdefault",
+    "pop",
+    "clear",
+    "remove",
+    "write",
+    "appendleft",
+}
 # Calls of these need no compiler.
 LIGHT = {
     "float", "int", "bool", "str", "print", "len", "round", "min", "max", "sum", "abs", "isinstance", "format", "item",
@@ -43,9 +55,7 @@ class Halves:
     whole : `whole(compiled first)` gives the function
     """
 
-    def __init__(
-        self, first: Callable[..., Any], taken: list[str], whole: Callable[[Any], Callable[..., Any]]
-    ) -> None:
+    def __init__(self, first: Callable[..., Any], taken: list[str], whole: Callable[[Any], Callable[..., Any]]) -> None:
         self.first = first
         self.taken = taken
         self.whole = whole
@@ -89,8 +99,11 @@ def places(fn: Any, line: int | None) -> list[int]:
     return found[::-1][:MOST_TRIES]
 
 
-def cut(fn: Any, at: int) -> Halves | None:
-    """Cut a function before statement `at` of its body; None where that may change what it does."""
+def cut(fn: Any, at: int, is_bound: bool) -> Halves | None:
+    """Cut a function before statement `at` of its body; None where that may change what it does.
+
+    The first half of a bound method is to be bound likewise.
+    """
     tree = body_of(fn)
     if tree is None:
         return None
@@ -101,18 +114,24 @@ def cut(fn: Any, at: int) -> Halves | None:
     declared = [s for s in before if isinstance(s, (ast.Nonlocal, ast.Global))]
     outer = {name for s in tree.body if isinstance(s, (ast.Nonlocal, ast.Global)) for name in s.names}
     arguments = [a.arg for a in _arguments(tree)]
+    bound = arguments[:1] if is_bound else []
     stored = {n for s in before for n in _bound(s)} - outer
     wanted = {n for s in after for n in _names(s, (ast.Load, ast.Del))} | {
-        n.target.id for s in after for n in ast.walk(s) if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
+        n.target.id
+        for s in after
+        for n in ast.walk(s)
+        if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
     }
     live = sorted(wanted & stored)
-    if not set(live) <= {n for s in before for n in _assigned(s)}:
+    if not stored.isdisjoint(bound) or not set(live) <= {n for s in before for n in _assigned(s)}:
         return None
-    taken = [a for a in arguments if a in {n for s in before for n in _names(s, (ast.Load,))} | stored]
+    taken = [a for a in arguments[len(bound) :] if a in {n for s in before for n in _names(s, (ast.Load,))} | stored]
     used = {n for s in before for n in _names(s, (ast.Load, ast.Store, ast.Del))}
     mine = [s for s in map(_among(used), before) if s is not None]
-    first = _function(tree, _plain_arguments(taken), mine + _parsed(f"return ({''.join(n + ', ' for n in live)})"))
-    call = f"({''.join(n + ', ' for n in live)}) = {PART}({', '.join(taken)})" if live else f"{PART}({', '.join(taken)})"
+    first = _function(tree, _plain_arguments([*bound, *taken]), mine + _parsed(f"return ({''.join(n + ', ' for n in live)})"))
+    call = (
+        f"({''.join(n + ', ' for n in live)}) = {PART}({', '.join(taken)})" if live else f"{PART}({', '.join(taken)})"
+    )
     rest = _function(tree, tree.args, declared + _parsed(call) + after)
     return Halves(_made(fn, first, {}), taken, lambda part: _made(fn, rest, {PART: part}))
 
@@ -131,7 +150,7 @@ def _is_plain(tree: ast.FunctionDef) -> bool:
 def _is_code_of(tree: ast.FunctionDef, fn: Any) -> bool:
     """Whether the source is still what the function was made of."""
     code, known = _made(fn, _function(tree, tree.args, tree.body), {}).__code__, fn.__code__
-    return code.co_code == known.co_code and code.co_names == known.co_names and code.co_varnames == known.co_varnames
+    return all(getattr(code, name) == getattr(known, name) for name in ("co_code", "co_names", "co_varnames"))
 
 
 def is_light(fn: Any, at: int) -> bool:

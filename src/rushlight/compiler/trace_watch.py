@@ -7,7 +7,11 @@ the first change of anything is noted, so that an ended, failed or interrupted t
 
 from __future__ import annotations
 
+import builtins
+import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,6 +147,36 @@ class _WatchGrad(_Watch):
         return grad
 
 
+def _refusing(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """`function`, which a trace must not meet."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if state.trace is not None:
+            state.trace.refuse(what)
+        return function(*args, **kwargs)
+
+    return guarded
+
+
+def _printing(*args: Any, **kwargs: Any) -> None:
+    """`print`: what a trace prints, each call of its program prints again."""
+    if state.trace is None:
+        _print(*args, **kwargs)
+    elif kwargs.get("file") is not None:
+        state.trace.refuse("prints to a file")
+    else:
+        state.trace.prints.append((tuple(map(str, args)), kwargs))
+
+
+_print = builtins.print
+CLOCKS = tuple(getattr(time, name) for name in ("time", "perf_counter", "monotonic", "process_time", "time_ns"))
+# (owner, name, what stands there while a trace runs)
+_PYTHON: list[tuple[Any, str, Any]] = [
+    (builtins, "print", _printing),
+    (logging.Logger, "handle", _refusing(logging.Logger.handle, "writes to a log")),
+    *((time, clock.__name__, _refusing(clock, "reads the clock")) for clock in CLOCKS),
+]
+_real = [getattr(owner, name) for owner, name, _ in _PYTHON]
 _KINDS = {"_data": _WatchData, "_node": _WatchNode, "_counter": _WatchCounter, "_grad": _WatchGrad}
 _lock = threading.RLock()
 _depth = 0
@@ -156,6 +190,9 @@ def watch() -> None:
         if _depth == 1:
             for name in SLOTS:
                 setattr(Variable, name, _KINDS.get(name, _Watch)(name))
+            for i, (owner, name, instead) in enumerate(_PYTHON):
+                _real[i] = getattr(owner, name)
+                setattr(owner, name, instead)
 
 
 def unwatch() -> None:
@@ -166,3 +203,5 @@ def unwatch() -> None:
         if _depth == 0:
             for name, slot in _slots.items():
                 setattr(Variable, name, slot)
+            for (owner, name, _), real in zip(_PYTHON, _real, strict=True):
+                setattr(owner, name, real)

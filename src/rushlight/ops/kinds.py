@@ -174,7 +174,7 @@ class Op:
                 top, rank = a, r
         if top is not None:
             return top.interpret(self, operands, params)
-        if self.floor is not None and native.is_large(operands, self.floor):
+        if self.floor is not None and native.pays(self.name, operands):
             return self._natively(operands, params)
         return self.eager(operands, params)
 

@@ -20,26 +20,30 @@ MISSING = object()
 """What `run` gives where there is no kernel."""
 
 _SOME = 1 << 13
+_MORE = 1 << 14
 _MANY = 1 << 15
 # Least number of elements of the largest operand. Measured with benchmarks/eager.py.
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("convolution", "convolution_transposed", "convolution_weight_grad"), _SOME),
-    **dict.fromkeys(("max_pool1d_with_codes", "max_pool2d_with_codes", "max_pool_grad", "max_pool_pick"), _SOME),
-    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool_grad", "adaptive_avg_pool2d", "adaptive_avg_grad"), _SOME),
+    **dict.fromkeys(("max_pool2d_with_codes", "max_pool_grad", "max_pool_pick"), _SOME),
+    **dict.fromkeys(("avg_pool2d", "avg_pool_grad", "adaptive_avg_pool2d", "adaptive_avg_pool_grad"), _SOME),
     **dict.fromkeys(("softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp"), _SOME),
     **dict.fromkeys(("layer_norm", "layer_norm_grad", "batch_norm", "batch_norm_grad", "rms_norm"), _SOME),
     **dict.fromkeys(("group_norm", "group_norm_grad", "batch_norm_frozen", "batch_norm_frozen_grad"), _SOME),
     **dict.fromkeys(("gelu", "silu", "mish", "softplus", "elu", "selu", "celu", "log_sigmoid", "sigmoid"), _SOME),
-    **dict.fromkeys(("relu", "sqrt", "rsqrt", "sum", "mean"), _MANY),
+    **dict.fromkeys(("relu", "sqrt", "rsqrt"), _MORE),
+    **dict.fromkeys(("sum", "mean"), _MANY),
     **dict.fromkeys(("erf", "erfc", "hardswish", "hardsigmoid", "leaky_relu", "softshrink"), _SOME),
     **dict.fromkeys(("attention", "attention_grad"), _SOME),
     **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _SOME),
     **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _SOME),
     **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
-    **dict.fromkeys(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"), _MANY),
+    **dict.fromkeys(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"), _MORE),
 }
 JOINTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"))
 """Ops whose joint formula is one program; the others' call ops of their own."""
+# Multiplications from which NumPy's BLAS does an affine map or its gradients as fast or faster.
+MOST_PRODUCTS = 1 << 28
 
 
 class _Provider:
@@ -80,22 +84,28 @@ def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body
     return provided(key, function, arguments, body)
 
 
-def is_large(arguments: Any, floor: int) -> bool:
-    """Whether any array among `arguments` has at least `floor` elements."""
+def pays(name: str, arguments: Any) -> bool:
+    """Whether any array among the arguments of an op, or of a formula of it, is large enough for a kernel."""
+    floor = FLOORS[name]
     for a in arguments:
         if type(a) is ndarray and a.size >= floor:
-            return True
+            return name not in JOINTS or _products(*arguments) < MOST_PRODUCTS
     return False
+
+
+def _products(_: Any, x: Any, weight: Any, *others: Any) -> int:
+    """Multiplications in an affine map."""
+    count: int = x.size * weight.shape[0]
+    return count
 
 
 def formula(name: str, position: int, fn: Callable[..., Any]) -> Callable[..., Any]:
     """A gradient formula of an op that large arrays go through as one kernel."""
-    floor = FLOORS[name]
     key = (name, position)
 
     @functools.wraps(fn)
     def gradient(*arguments: Any) -> Any:
-        if type(arguments[0]) is ndarray and is_large(arguments, floor):
+        if type(arguments[0]) is ndarray and pays(name, arguments):
             out = run(key, fn, arguments, fn)
             if out is not MISSING:
                 return out
@@ -106,7 +116,6 @@ def formula(name: str, position: int, fn: Callable[..., Any]) -> Callable[..., A
 
 def joint(name: str, fn: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     """The formula of all gradients of an op, which is called by keyword, likewise."""
-    floor = FLOORS[name]
     key = (name, "joint")
 
     def of_positional(*arguments: Any) -> Any:
@@ -114,8 +123,9 @@ def joint(name: str, fn: Callable[..., Any], names: tuple[str, ...]) -> Callable
 
     @functools.wraps(fn)
     def gradients(**given: Any) -> Any:
-        if type(given["g"]) is ndarray and is_large(given.values(), floor):
-            out = run(key, of_positional, tuple([given[name] for name in names]), of_positional)
+        arguments = tuple([given[n] for n in names])
+        if type(arguments[0]) is ndarray and pays(name, arguments):
+            out = run(key, of_positional, arguments, of_positional)
             if out is not MISSING:
                 return out
         return fn(**given)

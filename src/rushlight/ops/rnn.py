@@ -128,7 +128,7 @@ def _is_recorded(*operands: Any) -> bool:
 
 def _run(gradients: Callable[..., tuple[Any, ...]], key: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
     """`gradients` of operands, of large arrays as one program where there is one; `key` says what it is."""
-    if native.is_large(operands, native.FLOORS[key[0]]):
+    if native.pays(key[0], operands):
         out = native.run(key, gradients, tuple(operands), gradients)
         if out is not native.MISSING:
             return tuple(out)

@@ -17,7 +17,7 @@ ndarray = np.ndarray
 # Elements of a group's parameters from which a program pays (benchmarks/eager.py).
 FLOOR = 1 << 15
 # The same for rules without state arrays, of which NumPy's form has two or three passes.
-FLOOR_STATELESS = 1 << 20
+FLOOR_STATELESS = 1 << 19
 # Sets of parameters that get a program of their own; others are updated one parameter at a time, to the same bits.
 MOST_SETS = 8
 MOST_SIZES = 512

@@ -37,12 +37,13 @@ class LivePlot:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> plot = LivePlot(path="curves.svg")
     >>> for epoch in range(1, 4):
     ...     plot.add(epoch, {"loss": 1 / epoch, "train accuracy": 1 - 0.5**epoch})
     >>> plot.add(3, {"test accuracy": 0.8})
     >>> plot.close()
-    >>> len(plot.series["loss"]), open("curves.svg").read()[:4]
+    >>> len(plot.series["loss"]), Path("curves.svg").read_text()[:4]
     (3, '<svg')
     """
 

@@ -51,12 +51,14 @@ def _operands(call: Call, resolve: Resolve) -> dict[str, Access | None] | None:
 
 
 def forward(call: Call, resolve: Resolve) -> Kernel | None:
-    """`attention`."""
+    """`attention`; of single queries not: BLAS multiplies a matrix with a vector faster."""
     found = _operands(call, resolve)
     if found is None:
         return None
     q, k, v, mask, drop = found.values()
     assert q is not None and k is not None and v is not None
+    if q.shape[-2] == 1:
+        return None
     x = sizes(q, k, v, call.params["scale"], call.params["causal"], across=q.shape[-2], block=FORWARD_BLOCK)
     return forward_kernel(x, (q, k, v, mask, drop), call.results, (call,))
 

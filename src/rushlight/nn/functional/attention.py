@@ -14,7 +14,7 @@ from rushlight.functions import arithmetic as A
 from rushlight.functions.draw_checks import CPP_NAMES
 from rushlight.functions.matrix import baddbmm, bmm
 from rushlight.functions.reduce import mean
-from rushlight.functions.shape import cat, chunk, expand, repeat_interleave, reshape, transpose
+from rushlight.functions.shape import cat, chunk, expand, reshape, transpose
 from rushlight.functions.softmax import softmax
 from rushlight.generator import default_generator
 from rushlight.layout import broadcast_shapes
@@ -136,7 +136,14 @@ def _shared_heads(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
             ShapeError("Number of heads in key and value must divide the number of heads in "),
             received=f"{heads} query heads, {k_heads} key heads, {v_heads} value heads",
         )
-    return repeat_interleave(key, heads // k_heads, -3), repeat_interleave(value, heads // v_heads, -3)
+    return _repeated(key, heads // k_heads), _repeated(value, heads // v_heads)
+
+
+def _repeated(x: Any, times: int) -> Any:
+    """Each head `times` times in a row."""
+    *lead, heads, length, size = x._data.shape
+    spread = expand(reshape(x, (*lead, heads, 1, length, size)), (*lead, heads, times, length, size))
+    return reshape(spread, (*lead, heads * times, length, size))
 
 
 def _same_batch(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
