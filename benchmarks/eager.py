@@ -21,22 +21,23 @@ from rushlight.optim import engine, together
 
 Call = Callable[[], Any]
 NEVER = 1 << 62
-F = rushlight.nn.functional
+T: Any = rushlight
+F: Any = rushlight.nn.functional
 Maker = Callable[[int], Call]
 
 
 def tensor(*shape: int) -> Any:
     """Random numbers."""
     data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return rushlight.from_numpy(data).requires_grad_()
+    return T.from_numpy(data).requires_grad_()
 
 
 def with_gradient(call: Callable[..., Any], *operands: Any) -> Call:
     """The call, and the call with its backward pass."""
-    g = rushlight.ones_like(call(*operands))
+    g = T.ones_like(call(*operands))
 
     def both() -> None:
-        rushlight.autograd.grad(call(*operands), operands, g)
+        T.autograd.grad(call(*operands), operands, g)
 
     return both
 
@@ -62,8 +63,8 @@ def update(name: str, **settings: Any) -> Maker:
     def make(n: int) -> Call:
         params = [tensor(max(n // 8, 1)) for _ in range(8)]
         for p in params:
-            p.grad = rushlight.ones_like(p)
-        step: Call = getattr(rushlight.optim, name)(params, **settings).step
+            p.grad = T.ones_like(p)
+        step: Call = getattr(T.optim, name)(params, **settings).step
         return step
 
     return make
@@ -71,7 +72,7 @@ def update(name: str, **settings: Any) -> Maker:
 
 CASES: dict[str, Maker] = {
     "relu": activation(F.relu),
-    "sigmoid": activation(rushlight.sigmoid),
+    "sigmoid": activation(T.sigmoid),
     "gelu": activation(F.gelu),
     "silu": activation(F.silu),
     "softplus": activation(F.softplus),
@@ -79,7 +80,7 @@ CASES: dict[str, Maker] = {
     "hardswish": activation(F.hardswish),
     "softmax": activation(lambda x: F.softmax(x, -1)),
     "log_softmax": activation(lambda x: F.log_softmax(x, -1)),
-    "logsumexp": activation(lambda x: rushlight.logsumexp(x, -1)),
+    "logsumexp": activation(lambda x: T.logsumexp(x, -1)),
     "sum of columns": activation(lambda x: x.sum(0)),
     "mean of rows": activation(lambda x: x.mean(1)),
     "layer_norm": lambda n: with_gradient(
@@ -108,7 +109,8 @@ def set_floors(floor: int) -> None:
     for name in native.FLOORS:
         native.FLOORS[name] = floor
         OPS[name].floor = floor
-    for module in (engine, together):
+    modules: tuple[Any, ...] = (engine, together)
+    for module in modules:
         module.FLOOR = module.FLOOR_STATELESS = floor
 
 
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.05, help="per figure")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    rushlight.set_num_threads(options.threads)
+    T.set_num_threads(options.threads)
     sizes = [int(n) for n in options.sizes.split(",")]
     print(f"{'forward and backward, us':24s}" + "".join(f"{n:>10d} NumPy  kernel     x" for n in sizes))
     for name, make in CASES.items():

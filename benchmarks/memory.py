@@ -2,11 +2,12 @@
 
     python benchmarks/memory.py [--work resnet,gpt] [--steps 6] [--markdown]
 
-All figures are megabytes of resident memory. `import` and `net`: the level after importing the package and after
-making the network, the data and the optimizer. `first` and `later`: the peak of the first two steps and of the
-following ones, above the level before the first. The first steps include tracing and compiling where code is not in
-the cache; the cache is a fresh folder, so that everything is compiled once. Where the peak cannot be reset (outside
-Linux) both peaks are that of all steps. Without PyTorch only Rushlight's figures are shown.
+All figures are megabytes of resident memory. `import`, `ready` and `net`: the level after importing the package, after
+two steps of a small network, which load what is loaded on first use (LLVM, oneDNN, threads), and after making the
+network, the data and the optimizer. `first` and `later`: the peak of the first two steps and of the following ones,
+above the level before the first (`net`). The first steps include tracing and compiling; the cache of compiled code is a
+fresh folder, so that everything is compiled once. `process` is the highest level of all. Where the peak cannot be reset
+(outside Linux) the peaks are those of all steps. Without PyTorch only Rushlight's figures are shown.
 """
 
 import argparse
@@ -18,10 +19,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from networks import WORKS
+from networks import WORKS, Work
 
 try:
     import resource
@@ -29,7 +32,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 SIDES = {"rushlight": ("rushlight", False), "compiled": ("rushlight", True), "torch": ("torch", False)}
-COLUMNS = ("import", "net", "first", "later")
+COLUMNS = ("import", "ready", "net", "first", "later", "process")
 FIRST_STEPS = 2
 MB = 1e6
 
@@ -72,7 +75,37 @@ def measured(side: str, work: str, steps: int) -> dict[str, float]:
     T = importlib.import_module(package)
     imported = level()
     T.manual_seed(0)
-    net, loss_fn, x, y, optimizer = WORKS[work](T)
+    small = step_of(T, small_work(T), is_compiled)
+    for _ in range(FIRST_STEPS):
+        small()
+    ready = level()
+    run = step_of(T, WORKS[work](T), is_compiled)
+    gc.collect()
+    before = peak()
+    reset_peak()
+    start = level()
+    for _ in range(FIRST_STEPS):
+        run()
+    first = peak()
+    reset_peak()
+    for _ in range(steps):
+        run()
+    later = peak()
+    figures = (imported, ready, start, first - start, later - start, max(before, first, later))
+    return dict(zip(COLUMNS, figures, strict=True))
+
+
+def small_work(T: Any) -> Work:
+    """A network with a convolution, a product and a softmax, and what it is trained on."""
+    nn = T.nn
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
+    x, y = T.randn(32, 1, 16, 16), T.randint(0, 10, (32,))
+    return net, nn.CrossEntropyLoss(), x, y, T.optim.Adam(net.parameters(), lr=1e-3)
+
+
+def step_of(T: Any, work: Work, is_compiled: bool) -> Callable[[], Any]:
+    """One training step, as a function."""
+    net, loss_fn, inputs, targets, optimizer = work
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
@@ -81,17 +114,7 @@ def measured(side: str, work: str, steps: int) -> dict[str, float]:
         optimizer.step()
         return loss.detach()
 
-    run = T.compile(step) if is_compiled else step
-    gc.collect()
-    reset_peak()
-    start = level()
-    for _ in range(FIRST_STEPS):
-        run(x, y)
-    first = peak() - start
-    reset_peak()
-    for _ in range(steps):
-        run(x, y)
-    return {"import": imported, "net": start, "first": first, "later": peak() - start}
+    return partial(T.compile(step) if is_compiled else step, inputs, targets)
 
 
 def in_a_process(side: str, work: str, steps: int, cache: str) -> dict[str, float]:

@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parent.parent / "src" / "rushlight"
 ORDER = """
     version errors config dtypes device size formats layout spec backends generator printing ops modes storage tape
     shared functions method_table tensor session absent_device mps xpu accelerator hub creation
-    sampling sparse random types autograd profiler special linalg fft nn multiprocessing func jit distributions optim amp
-    cuda cpu utils serialization datasets
+    sampling sparse random types autograd profiler special linalg fft nn multiprocessing func jit distributions
+    optim amp cuda cpu utils serialization datasets
     compiler _dynamo distributed debug testing torch_alias cli demo __main__
 """.split()
 # The compiler's stages, likewise; `loops_nest.py` belongs to `loops`, `passes/cse.py` to `passes`.
 STAGES = """
-    registry binding graph kernel interpret show target vmath lanes access verify text passes loops kernels fuse schedule cache
-    runtime draws plan program trace eager guards explain draw api
+    registry binding graph kernel interpret show target vmath lanes access verify text passes loops kernels fuse
+    schedule cache runtime draws plan program trace eager guards explain draw api
 """.split()
 # The package's own __init__ is the public namespace: it imports all, and only the programs that run on it import it.
 UNRANKED = {"__init__"}

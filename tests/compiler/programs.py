@@ -202,7 +202,7 @@ def _sequences(draw: Any) -> tuple[list[str], int]:
         st.sampled_from(
             (
                 ("nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, bias=False)", 32),
-                ("nn.TransformerEncoderLayer(8, 4, 12, dropout=0.0, batch_first=True, norm_first=True, bias=False)", 32),
+                ("nn.TransformerEncoderLayer(8, 4, 12, 0.0, batch_first=True, norm_first=True, bias=False)", 32),
                 ("nn.Conv1d(4, 5, 3, padding=1)", 40), ("nn.LayerNorm((4, 8))", 32), ("Rnn('LSTM')", 20),
                 ("Rnn('GRU')", 20), ("Rnn('RNN')", 20),
             )

@@ -135,7 +135,7 @@ def test_memory_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     first = cache.functions([Constant(0).source])
     for i in range(1, 6):
         get(Constant(i))
-    assert len(cache._memory) == 3
+    assert len(cache._latest) == 3
     assert value(first[0]) == 0
 
 

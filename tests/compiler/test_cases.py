@@ -35,8 +35,11 @@ def tensors(op: Any, arrays: list[Any], layout: str, grad: bool) -> list[Any]:
         t = wrap(strided(a, layout) if layout and a.ndim else a.copy())
         return t.requires_grad_() if wanted and a.dtype.kind in "fc" else t
 
+    def has_formula(i: int) -> bool:
+        return bool(op.joint or i < len(op.grads) and op.grads[i])
+
     inner = isinstance(op, Composite) and not op.declared
-    return [make(a, grad and (inner or bool(op.joint or i < len(op.grads) and op.grads[i]))) for i, a in enumerate(arrays)]
+    return [make(a, grad and (inner or has_formula(i))) for i, a in enumerate(arrays)]
 
 
 def program(case: Any, sample: Any) -> Any:

@@ -62,7 +62,7 @@ def assert_alike(expected: dict[str, Any], received: dict[str, Any], tolerance: 
         np.testing.assert_allclose(got, want, 100 * tolerance, tolerance * scale, err_msg=f"{name}\n{about}")
 
 
-@settings(max_examples=5000 if many else 60, **common)
+@settings(max_examples=5000 if many else 40, **common)
 @given(functions(), st.sampled_from(["float32", "float64"]))
 def test_functions(drawn: tuple[str, list[Shape]], dtype: str) -> None:
     source, shapes = drawn
@@ -101,7 +101,7 @@ def train(source: str, compiled: bool, steps: int) -> dict[str, Any]:
     return left
 
 
-@settings(max_examples=1000 if many else 15, **common)
+@settings(max_examples=1000 if many else 10, **common)
 @given(training())
 def test_training_steps(source: str) -> None:
     with config(debug="verify"):

@@ -99,6 +99,30 @@ def test_bias_and_activation_join_a_product():
     assert isinstance(kernel, Kernel) and "matmul" in kernel.name
 
 
+def linear_gelu(x, w, b):
+    return F.gelu(x @ w + b)
+
+
+def test_a_function_of_many_steps_joins_a_product_too():
+    (kernel,) = check(traced(linear_gelu, {"x": (20, 30), "w": (30, 40), "b": (40,)}))
+    assert isinstance(kernel, Kernel) and "matmul" in kernel.name
+
+
+def test_draws_keep_their_order():
+    """Draws come one after another, whatever is fused around them."""
+    g = Graph()
+    x = g.input(Spec((8, 8), F32))
+    y = g.call(OPS["mul"], (x, x), {})
+    draws = []
+    for _ in range(3):
+        factors = g.call(OPS["dropout_factors"], (y,), {"p": 0.5, "generator": torch.Generator()})
+        y = g.call(OPS["add"], (g.call(OPS["mul"], (y, factors), {}), x), {})
+        draws.append(factors.call)
+    g.outputs = [y]
+    order = [c for s in schedule(g) for c in ([s.call] if isinstance(s, HostCall) else s.calls) if c in draws]
+    assert order == draws
+
+
 def test_a_training_step_updates_its_parameters():
     shapes = {"x": (32, 20), "w1": (20, 30), "b1": (30,), "w2": (30, 5), "b2": (5,)}
     steps = check(traced(mlp_step, shapes, ("w1", "b1", "w2", "b2")), seeds=2)

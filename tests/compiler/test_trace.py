@@ -357,3 +357,30 @@ def test_indices_that_are_values():
 
     i, j = torch.tensor([4, 0, 4]), torch.tensor([1, 3, 0])
     check(make, [lambda s, o: s(i, j), lambda s, o: s(j, j.clone()), lambda s, o: s(i, i % 4)], traces=1)
+
+
+def test_new_arrays_in_the_layout_of_traced_ones():
+    x = torch.randn(2, 3, 4)
+
+    @torch.compile(fullgraph=True)
+    def fn(x):
+        y = x.transpose(0, 1)
+        made = torch.zeros_like(y), torch.ones_like(y), torch.full_like(y, 2.0), torch.empty_like(y).fill_(1)
+        return (
+            y.contiguous().view(-1),
+            [m + y for m in made],
+            [m.stride() for m in made],
+            y.contiguous().is_contiguous(),
+        )
+
+    for _ in range(2):
+        flat, sums, strides, contiguous = fn(x)
+        y = x.transpose(0, 1)
+        assert torch.equal(flat, y.reshape(-1)) and contiguous
+        for got, k, stride in zip(sums, (0, 1, 2, 1), strides, strict=True):
+            assert torch.equal(got, y + k) and stride == torch.zeros_like(y).stride()
+    drawn = torch.compile(lambda x: torch.randn_like(x) + torch.rand_like(x), fullgraph=True)
+    torch.manual_seed(3)
+    got = drawn(x)
+    torch.manual_seed(3)
+    assert torch.equal(got, torch.randn_like(x) + torch.rand_like(x))

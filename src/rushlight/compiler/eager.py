@@ -33,7 +33,7 @@ ndarray = np.ndarray
 Ints = tuple[int, ...]
 MOST_PROGRAMS = 2048
 MOST_LAYOUTS = 256
-"""Of one op, all its parameters and formulas together."""
+"""Of one op, or of one formula, with all its parameters."""
 MOST_IDLE = 8
 DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)))
 _programs: dict[Any, _Native | None] = {}
@@ -49,7 +49,7 @@ def _keep_freed_memory() -> None:
 
 
 _keep_freed_memory()
-_counts: Counter[str] = Counter()
+_counts: Counter[Any] = Counter()
 
 
 class _Turn:
@@ -123,14 +123,15 @@ def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body
 
 
 def _added(whole: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body: Callable[..., Any]) -> Any:
-    name = whole[0][0]
+    key = whole[0]
+    counted = key[:2] if isinstance(key[-1], (int, str)) else key[0]
     with _Turn.lock:
         if whole in _programs:
             return _programs[whole]
-        if _counts[name] >= MOST_LAYOUTS or len(_programs) >= MOST_PROGRAMS:
+        if _counts[counted] >= MOST_LAYOUTS or len(_programs) >= MOST_PROGRAMS:
             return None
-        native = _compiled(name, function, arguments, body)
-        _counts[name] += 1
+        native = _compiled(key[0], function, arguments, body)
+        _counts[counted] += 1
         _programs[whole] = native
         return native
 

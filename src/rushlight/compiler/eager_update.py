@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 from rushlight.compiler import program
@@ -72,10 +73,9 @@ def make(code: ArrayCode, scratch: int, cells: Sequence[Any], counts: tuple[int,
 def _function(graph: Graph, name: str) -> Callable[..., None]:
     op = OPS[name]
 
-    def call(*operands: Any, out: Any = None) -> None:
-        if out is None:
-            *operands, out = operands
-        out.value = graph.call(op, tuple([cell.value for cell in operands]), {})
+    def call(*cells: Any, out: Any = None) -> None:
+        operands, target = (cells[:-1], cells[-1]) if out is None else (cells, out)
+        target.value = graph.call(op, tuple([cell.value for cell in operands]), {})
 
     return call
 
@@ -105,7 +105,7 @@ class Update:
         of the dtype of the cells.
         """
         held = self.held
-        if len(held) != len(targets) or any([a is not b for a, b in zip(held, targets, strict=True)]):
+        if len(held) != len(targets) or not all(map(is_, held, targets)):
             self._hold(targets)
         if not self.fits:
             return False

@@ -41,6 +41,10 @@ from rushlight.tensor import Tensor
 PLAIN = (int, float, bool, str, bytes, complex, type(None), type(Ellipsis), np.generic)
 FIXED = (dtype, device, Generator, types.ModuleType, types.BuiltinFunctionType, np.dtype, RemovableHandle)
 # Attributes of modules that no call of one reads.
+# Methods that nothing calls on an object that is there already.
+MAKING = {"__init__", "__new__", "__init_subclass__", "__set_name__"}
+# A function that uses one of these may read any attribute.
+BY_STRING = {"getattr", "setattr", "vars", "dir", "__dict__", "asdict", "astuple", "fields", "replace", "attrgetter"}
 UNREAD = ("_non_persistent_buffers_set", "_compiled_call_impl")
 # A function that reaches more than this is not worth checking at every call.
 MOST = 20000
@@ -89,7 +93,7 @@ class Guards:
         self.loose = loose or {}
         self.numbers: list[tuple[Place, str, Any]] = []
         self.named: set[str] = set()
-        self.methods: list[tuple[str, Any, str, int]] = []
+        self.unnamed: list[tuple[str, Callable[[], None]]] = []
         self.owners: dict[int, Any] = {}
         self.fixed_dicts: set[int] = set()
         self.paths: dict[int, str] = {}
@@ -296,7 +300,7 @@ class Guards:
         elif isinstance(value, Optimizer):
             self._optimizer(value, path)
         elif isinstance(value, type):
-            self._class(value, path, depth)
+            self._class(value, path, depth, makes=True)
         elif isinstance(value, Generator):
             self.generators.append(value)
 
@@ -311,14 +315,14 @@ class Guards:
         self.function(value, path, depth + 1)
 
     def settle(self) -> None:
-        """Walk the methods that some function names, now that all are known."""
-        while found := [m for m in self.methods if m[0] in self.named]:
-            self.methods = [m for m in self.methods if m[0] not in self.named]
-            for _, fn, path, depth in found:
-                self.function(fn, path, depth)
+        """Walk the methods and attributes that some function names, now that all are known."""
+        while found := [(k, w) for k, w in self.unnamed if k in self.named or not self.named.isdisjoint(BY_STRING)]:
+            self.unnamed = [] if len(found) == len(self.unnamed) else [u for u in self.unnamed if u not in found]
+            for _, walk in found:
+                walk()
 
-    def _class(self, value: Any, path: str, depth: int) -> None:
-        plain = all(c is object or _is_of_user(c) for c in value.__mro__)
+    def _class(self, value: Any, path: str, depth: int, makes: bool = False) -> None:
+        plain = _is_plain(value)
         for owner in value.__mro__:
             if owner is object or not _is_of_user(owner):
                 continue
@@ -326,8 +330,11 @@ class Guards:
                 inner = held.__func__ if isinstance(held, (staticmethod, classmethod)) else held
                 inner = inner.fget if isinstance(inner, property) else inner
                 if isinstance(inner, types.FunctionType):
+                    if key in MAKING and not makes:
+                        continue
                     if plain and not key.startswith("__") and key not in self.named:
-                        self.methods.append((key, inner, f"{path}.{key}", depth + 1))
+                        walk = functools.partial(self.function, inner, f"{path}.{key}", depth + 1)
+                        self.unnamed.append((key, walk))
                     else:
                         self.function(inner, f"{path}.{key}", depth + 1)
                 elif not key.startswith("__") and isinstance(held, PLAIN):
@@ -352,11 +359,18 @@ class Guards:
             self._keep(held, path)
             if not argument:
                 self.owners[id(held)] = value
+        plain = not argument and _is_plain(type(value))
         for key in [*(held or ()), *(n for n in slots if not n.startswith("__"))]:
-            place = self.loose.get(("attribute", id(value), key))
-            if place is not None:
-                self._loose(place, getattr(value, key), f"{source}.{key}", f"{path}.{key}", depth)
-                continue
+            if plain and key not in self.named:
+                self.unnamed.append((key, functools.partial(self._attribute, value, source, path, depth, key, False)))
+            else:
+                self._attribute(value, source, path, depth, key, argument)
+
+    def _attribute(self, value: Any, source: str, path: str, depth: int, key: str, argument: bool) -> None:
+        place = self.loose.get(("attribute", id(value), key))
+        if place is not None:
+            self._loose(place, getattr(value, key), f"{source}.{key}", f"{path}.{key}", depth)
+        else:
             self.value(getattr(value, key), f"{source}.{key}", f"{path}.{key}", depth + 1, argument)
 
     def _optimizer(self, opt: Any, path: str) -> None:
@@ -382,23 +396,6 @@ class Guards:
         step = opt.__dict__.get("step")
         if step is not None:
             self.check(f"{name}.__dict__.get('step') is {self.names.add(step)}", f"the step of {path}")
-
-    def optimizer_state(self, opt: Any) -> None:
-        """Check the state entries that there are now (after tracing made those that were missing)."""
-        name = self.names.add(opt)
-        table, about = self.names.add(opt.state), f"the state of {type(opt).__name__}"
-        self.check(f"{name}.state is {table} and len({table}) == {len(opt.state)}", about)
-        if not opt.state:
-            return
-        self.check(f"all(map(is_, {table}, {self.names.add(list(opt.state))}))", about)
-        tables = list(opt.state.values())
-        held = self.names.add(tables)
-        self.check(f"all(map(is_, {table}.values(), {held}))", about)
-        values = [v for d in tables for v in d.values()]
-        if values:
-            self.check(f"[*map(len, {held})] == {self.names.add([*map(len, tables)])}", about)
-            inner = f"chain.from_iterable(map(dict.values, {held}))"
-            self.check(f"all(map(is_, {inner}, {self.names.add(values)}))", about)
 
     # Results
 
@@ -465,6 +462,24 @@ class Guards:
                 container.update(old)
         for module in self.modules:
             module.restore()
+
+
+def check_state(guards: Guards, opt: Any) -> None:
+    """Check the state entries that there are now (after tracing made those that were missing)."""
+    name = guards.names.add(opt)
+    table, about = guards.names.add(opt.state), f"the state of {type(opt).__name__}"
+    guards.check(f"{name}.state is {table} and len({table}) == {len(opt.state)}", about)
+    if not opt.state:
+        return
+    guards.check(f"all(map(is_, {table}, {guards.names.add(list(opt.state))}))", about)
+    tables = list(opt.state.values())
+    held = guards.names.add(tables)
+    guards.check(f"all(map(is_, {table}.values(), {held}))", about)
+    values = [v for d in tables for v in d.values()]
+    if values:
+        guards.check(f"[*map(len, {held})] == {guards.names.add([*map(len, tables)])}", about)
+        inner = f"chain.from_iterable(map(dict.values, {held}))"
+        guards.check(f"all(map(is_, {inner}, {guards.names.add(values)}))", about)
 
 
 class ModuleCheck:
@@ -588,6 +603,11 @@ def is_batch(value: Any) -> bool:
 
 def _is_of_user(cls: type) -> bool:
     return is_users(getattr(sys.modules.get(cls.__module__), "__file__", None))
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether no code but the user's reads attributes of the class's instances."""
+    return all(c is object or _is_of_user(c) for c in cls.__mro__) and not hasattr(cls, "__getattr__")
 
 
 def _words(code: types.CodeType) -> set[str]:

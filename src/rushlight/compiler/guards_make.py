@@ -9,7 +9,7 @@ from typing import Any
 from rushlight import config
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Graph, Value
-from rushlight.compiler.guards import Guards, Names, Test, Unguardable
+from rushlight.compiler.guards import Guards, Names, Test, Unguardable, check_state
 from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function, compiled_tests
 from rushlight.compiler.guards_places import Place, Rebinds
 from rushlight.compiler.passes import optimise
@@ -262,7 +262,7 @@ class _Attempt:
         """The program and the function of a finished trace."""
         guards, trace, lines = self.guards, self.trace, writer.lines
         for optimizer in guards.optimizers:
-            guards.optimizer_state(optimizer)
+            check_state(guards, optimizer)
         inputs, saved = self._cut(writer)
         writer.tensor_checks()
         first = writer.bind_lines([trace.inputs[v] for v in inputs])

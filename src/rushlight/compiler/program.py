@@ -195,6 +195,8 @@ class Program:
 
     def profile(self) -> list[float]:
         """Run once, step by step; the seconds of each of `steps`, and last those of the copies after them."""
+        if any(place.array is None for place in (*self._inputs, *self._outputs)):
+            raise ValueError("profile() needs every input bound and every output set")
         seconds = []
 
         def timed(action: Callable[[], None]) -> None:

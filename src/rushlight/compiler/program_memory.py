@@ -69,15 +69,20 @@ class Memory:
         if not lock.acquire(blocking=False):
             self.block, self.start = _aligned_block(self.plan.arena)
             return None
-        if _Shared.size < self.plan.arena:
-            _Shared.block = self.block = None
-            _Shared.block, _Shared.start = _aligned_block(self.plan.arena)
-            _Shared.size = self.plan.arena
+        try:
+            if _Shared.size < self.plan.arena:
+                _Shared.block, _Shared.size = None, 0
+                _Shared.block, _Shared.start = _aligned_block(self.plan.arena)
+                _Shared.size = self.plan.arena
+        except BaseException:  # no memory, or interrupted
+            lock.release()
+            raise
         self.block, self.start = _Shared.block, _Shared.start
         return lock
 
     def leave(self, lock: Any) -> None:
-        """Let others have the block."""
+        """Let others have the block; a larger one may take its place, which frees it unless it is held here."""
+        self.block = None
         if lock is not None:
             lock.release()
 

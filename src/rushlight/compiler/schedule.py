@@ -36,6 +36,7 @@ MOST_NODES = 120
 MOST_ARRAYS = 28
 ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
+FOLLOWED_BYTES = 32 << 10
 
 SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
     **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
@@ -381,9 +382,14 @@ class _Scheduler:
                     stack.append(other)
 
     def _follow_products(self) -> None:
-        """Products that are kept and read by one other kernel (an optimizer's) do its work too."""
+        """Small products that are kept and read by one other kernel (an optimizer's) do its work too.
+
+        Of larger ones a pass of its own streams through memory faster than the tiles of a product do.
+        """
         for unit in list(self.units.values()):
             if unit.seed is None or self.units.get(unit.number) is not unit or unit.seed.result not in unit.stored:
+                continue
+            if _count(unit.seed.result) * unit.seed.result.dtype.itemsize > FOLLOWED_BYTES:
                 continue
             readers = self.readers.get(unit.seed.result, {})
             followers = [r for r in readers.values() if r.group is not None and r.seed is None]

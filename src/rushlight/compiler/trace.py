@@ -84,6 +84,8 @@ class Trace(Values):
         self.flat = flat or {}
         self.storages: dict[int, Storage] = {}
         self.promoted: dict[int, TracedArray] = {}
+        # Kept, so that no other array gets the id of one in `promoted`.
+        self.owners: list[Any] = []
         self.lifted: dict[int, Lifted] = {}
         self.inputs: dict[Value, Any] = {}
         self.numbers: dict[Any, TracedNumber] = {}
@@ -231,6 +233,7 @@ class Trace(Values):
             owner = storage_array(data)
             root = self.as_traced(flat_of(owner, data.dtype))
             self.promoted[id(owner)] = root
+            self.owners.append(owner)
             data = t._data
         self.write(data, value)
 

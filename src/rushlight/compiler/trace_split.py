@@ -41,7 +41,8 @@ CHANGING = {
 LIGHT = {
     "float", "int", "bool", "str", "print", "len", "round", "min", "max", "sum", "abs", "isinstance", "format", "item",
     "tolist", "detach", "cpu", "numpy", "get_last_lr", "add_scalar", "log", "info", "debug", "flush", "get", "items",
-    "keys", "values", "join", "set_postfix", "set_description", "perf_counter", "time", *CHANGING,
+    "keys", "values", "join", "set_postfix", "set_description", "perf_counter", "time", "list", "dict",
+    "tuple", "set", "sorted", "range", "enumerate", "zip", "get_scale", *CHANGING,
 }  # fmt: skip
 MOST_TRIES = 3
 
@@ -128,7 +129,9 @@ def cut(fn: Any, at: int, is_bound: bool) -> Halves | None:
     taken = [a for a in arguments[len(bound) :] if a in {n for s in before for n in _names(s, (ast.Load,))} | stored]
     used = {n for s in before for n in _names(s, (ast.Load, ast.Store, ast.Del))}
     mine = [s for s in map(_among(used), before) if s is not None]
-    first = _function(tree, _plain_arguments([*bound, *taken]), mine + _parsed(f"return ({''.join(n + ', ' for n in live)})"))
+    first = _function(
+        tree, _plain_arguments([*bound, *taken]), mine + _parsed(f"return ({''.join(n + ', ' for n in live)})")
+    )
     call = (
         f"({''.join(n + ', ' for n in live)}) = {PART}({', '.join(taken)})" if live else f"{PART}({', '.join(taken)})"
     )
@@ -149,8 +152,15 @@ def _is_plain(tree: ast.FunctionDef) -> bool:
 
 def _is_code_of(tree: ast.FunctionDef, fn: Any) -> bool:
     """Whether the source is still what the function was made of."""
-    code, known = _made(fn, _function(tree, tree.args, tree.body), {}).__code__, fn.__code__
-    return all(getattr(code, name) == getattr(known, name) for name in ("co_code", "co_names", "co_varnames"))
+    made = _made(fn, _function(tree, tree.args, tree.body), {})
+    return bool(_marks(made.__code__) == _marks(fn.__code__))
+
+
+def _marks(code: Any) -> Any:
+    """What two compilations of one source have in common."""
+    inner = [_marks(c) if isinstance(c, types.CodeType) else (type(c), c) for c in code.co_consts]
+    lines = {line for _, _, line in code.co_lines() if line is not None} - {code.co_firstlineno}
+    return code.co_names, code.co_varnames, code.co_freevars, inner, lines
 
 
 def is_light(fn: Any, at: int) -> bool:

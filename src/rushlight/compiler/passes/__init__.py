@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from rushlight.compiler.graph import Graph
@@ -11,6 +12,8 @@ from rushlight.compiler.passes.simplify import simplify
 from rushlight.compiler.show import is_shown, show
 from rushlight.compiler.text import text
 from rushlight.compiler.verify import verify
+
+Stages = tuple[tuple[str, Callable[[Graph], Graph]], ...]
 
 __all__ = ["cse", "dce", "optimise", "simplify"]
 
@@ -25,7 +28,7 @@ def optimise(graph: Graph, *, fast_math: bool = False) -> Graph:
     fast_math : bool
         Also apply rules that change more than rounding (overflow, NaN, the sign of zero).
     """
-    stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    stages: Stages = (
         ("simplify", lambda g: simplify(g, fast_math=fast_math)),
         ("cse", cse),
         # what became equal, or one operand, in the first round
@@ -33,6 +36,17 @@ def optimise(graph: Graph, *, fast_math: bool = False) -> Graph:
         ("cse", cse),
         ("dce", dce),
     )
+    collects = gc.isenabled()
+    gc.disable()  # much is made and most of it kept: going through it again and again finds nothing
+    try:
+        return _through(stages, graph)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _through(stages: Stages, graph: Graph) -> Graph:
+    """The graph after all stages, shown and checked between them where the settings say so."""
     checked = is_shown("verify")
     if checked:
         verify(graph, "the traced graph")
