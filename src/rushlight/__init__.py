@@ -515,8 +515,8 @@ globals().update(checked_functions(globals()))
 # Packages imported on first use.
 _PACKAGES = frozenset(
     """
-    _dynamo accelerator amp backends compiler cpu datasets debug distributed distributions fft func hub jit linalg mps multiprocessing nn
-    optim profiler serialization sparse special testing types utils xpu
+    _dynamo accelerator amp backends compiler cpu datasets debug distributed distributions fft func hub jit linalg mps
+    multiprocessing nn optim profiler serialization sparse special testing types utils xpu
     """.split()
 )
 # Names of this namespace that live in such packages.

@@ -13,7 +13,7 @@ from rushlight.compiler.trace_number import Known, TracedNumber
 from rushlight.compiler.trace_values import Values, strided_view
 from rushlight.compiler.trace_watch import GET, PUT, Log, unwatch, watch
 from rushlight.modes import ACTIVE, state
-from rushlight.ops.kinds import OPS
+from rushlight.ops.kinds import OPS, View
 from rushlight.ops.linear import storage_array
 from rushlight.spec import Spec
 from rushlight.storage import address
@@ -302,7 +302,12 @@ class Trace(Values):
 
     def drawing(self, operands: tuple[Any, ...]) -> tuple[Any, ...]:
         """The operands of a draw: never all constants, which would be drawn now."""
-        return (self.as_traced(operands[0]), *operands[1:])
+        x = self.as_traced(operands[0])
+        value = x.read()
+        # The order of a draw is that of memory, and a constant of one number comes expanded, without an order.
+        if x.is_contiguous and value.call is not None and isinstance(value.call.op, View):
+            x = TracedArray(Buffer(self.graph.call(OPS["copy"], (value,), {}, self.where())), x.spec)
+        return (x, *operands[1:])
 
     def keep_generators(self, generators: Any) -> None:
         """Remember states, to see whether something drew while the program was traced."""

@@ -122,9 +122,7 @@ class Module(ModuleState):
         return call_with_hooks(self, args, kwargs)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the calls of this module; arguments as for `rushlight.compile`.
-
-        """
+        """Compile the calls of this module; arguments as for `rushlight.compile`."""
         importlib.import_module(_CallCompiler.home)
         if _CallCompiler.make is not None:
             self._compiled_call_impl = _CallCompiler.make(self._call_impl, *args, **kwargs)

@@ -253,9 +253,7 @@ class _Walk:
         if hooks.retain is not None and not several:
             t = hooks.retain()
             if t is not None:
-                kept = (
-                    self._tensor(g) if self.create_graph else wrap(g.copy() if hasattr(g, "copy") else g)
-                )
+                kept = self._tensor(g) if self.create_graph else wrap(g.copy() if hasattr(g, "copy") else g)
                 t._grad = kept if t.grad is None else t.grad + kept
         return g
 
