@@ -5,9 +5,9 @@
 All figures are megabytes of resident memory. `import`, `ready` and `net`: the level after importing the package, after
 two steps of a small network, which load what is loaded on first use (LLVM, oneDNN, threads), and after making the
 network, the data and the optimizer. `first` and `later`: the peak of the first two steps and of the following ones,
-above the level before the first (`net`). The first steps include tracing and compiling; the cache of compiled code is a
-fresh folder, so that everything is compiled once. `process` is the highest level of all. Where the peak cannot be reset
-(outside Linux) the peaks are those of all steps. Without PyTorch only Rushlight's figures are shown.
+above the level before the first (`net`). The first steps include tracing and compiling: each process begins with an
+empty cache of compiled code. `process` is the highest level of all. Where the peak cannot be reset (outside Linux) the
+peaks are those of all steps. Without PyTorch only Rushlight's figures are shown.
 """
 
 import argparse
@@ -117,11 +117,12 @@ def step_of(T: Any, work: Work, is_compiled: bool) -> Callable[[], Any]:
     return partial(T.compile(step) if is_compiled else step, inputs, targets)
 
 
-def in_a_process(side: str, work: str, steps: int, cache: str) -> dict[str, float]:
-    """`measured`, in a process of its own."""
+def in_a_process(side: str, work: str, steps: int) -> dict[str, float]:
+    """`measured`, in a process of its own that finds no compiled code."""
     command = [sys.executable, __file__, "--work", work, "--side", side, "--steps", str(steps)]
-    env = os.environ | {"RUSHLIGHT_CACHE": cache}
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    with tempfile.TemporaryDirectory() as cache:
+        env = os.environ | {"RUSHLIGHT_CACHE": cache}
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -155,11 +156,10 @@ def main() -> int:
         return 0
     sides = [side for side, (package, _) in SIDES.items() if importlib.util.find_spec(package) is not None]
     rows: list[tuple[str, ...]] = [("MB", "", *COLUMNS)]
-    with tempfile.TemporaryDirectory() as cache:
-        for work in works:
-            for side in sides:
-                found = in_a_process(side, work, options.steps, cache)
-                rows.append((work, side, *(f"{found[name]:.1f}" for name in COLUMNS)))
+    for work in works:
+        for side in sides:
+            found = in_a_process(side, work, options.steps)
+            rows.append((work, side, *(f"{found[name]:.1f}" for name in COLUMNS)))
     show(rows, options.markdown)
     return 0
 

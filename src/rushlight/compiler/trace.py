@@ -13,7 +13,7 @@ from rushlight.compiler.trace_number import Known, TracedNumber
 from rushlight.compiler.trace_values import Values, strided_view
 from rushlight.compiler.trace_watch import GET, PUT, Log, unwatch, watch
 from rushlight.modes import ACTIVE, state
-from rushlight.ops.kinds import OPS, View
+from rushlight.ops.kinds import OPS
 from rushlight.ops.linear import storage_array
 from rushlight.spec import Spec
 from rushlight.storage import address
@@ -303,10 +303,14 @@ class Trace(Values):
     def drawing(self, operands: tuple[Any, ...]) -> tuple[Any, ...]:
         """The operands of a draw: never all constants, which would be drawn now."""
         x = self.as_traced(operands[0])
-        value = x.read()
-        # The order of a draw is that of memory, and a constant of one number comes expanded, without an order.
-        if x.is_contiguous and value.call is not None and isinstance(value.call.op, View):
-            x = TracedArray(Buffer(self.graph.call(OPS["copy"], (value,), {}, self.where())), x.spec)
+        made = x.buffer.value.call
+        if made is not None and made.op.name == "expand" and not x.is_contiguous:
+            # A constant of one number comes expanded; the order of a draw is that of memory.
+            (one,) = made.values()
+            if one.data is not None:
+                whole = np.array(np.broadcast_to(one.data, x.buffer.value.shape), order="C")
+                x.buffer.value = Value(x.buffer.value.spec, data=whole)
+                x.buffer.version += 1
         return (x, *operands[1:])
 
     def keep_generators(self, generators: Any) -> None:

@@ -10,6 +10,7 @@ from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.trace_array import Buffer, Restart, TracedArray, broken
 from rushlight.dtypes import NP_HALF
 from rushlight.ops.kinds import OPS, Array, Composite, Op, View, view
+from rushlight.ops.random import LAYOUT_ONLY, draw_contiguous
 from rushlight.spec import Spec
 from rushlight.tape import Variable, caller
 
@@ -54,6 +55,9 @@ class Values:
         for p in params.values():
             if isinstance(p, (TracedArray, Variable)):
                 raise broken(f"uses a value as a parameter of {op.name}")
+        if op.name in LAYOUT_ONLY and operands[0].is_contiguous:
+            # What is drawn into must not be rewritten: the order of a draw is that of memory.
+            op, operands, params = self._on_contiguous(op, operands[0].spec, params)
         noted = tuple(map(self.operand, operands))
         try:
             made = self.graph.call(op, noted, params, self.where())
@@ -64,6 +68,12 @@ class Values:
         if isinstance(made, tuple):
             return tuple(TracedArray(Buffer(v), v.spec) for v in made)
         return TracedArray(Buffer(made), made.spec)
+
+    def _on_contiguous(self, op: Op, like: Spec, params: dict[str, Any]) -> tuple[Op, tuple[Any, ...], dict[str, Any]]:
+        """A draw for a contiguous array, as a call without operands."""
+        settings = tuple((name, value) for name, value in params.items() if name != "generator")
+        given = {"op": op.name, "shape": like.shape, "dtype": like.dtype, "settings": settings}
+        return draw_contiguous, (), {**given, "generator": params["generator"]}
 
     def _inline(self, op: Composite, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         kinds = [a.dtype for a in operands if isinstance(a, (ndarray, TracedArray))] if op.narrow else []

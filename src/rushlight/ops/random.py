@@ -16,7 +16,7 @@ from rushlight.dtypes import NP_COMPLEX
 from rushlight.generator import Generator
 from rushlight.generator.engine import STATE_BYTES
 from rushlight.ops.elementwise import eq, where, zeros_like
-from rushlight.ops.kinds import Array, opaque
+from rushlight.ops.kinds import OPS, Array, opaque
 from rushlight.spec import Spec
 
 
@@ -131,6 +131,26 @@ def binomial(xp: Any, counts: Array, p: Array, generator: Generator) -> Array:
 def draw_fresh(xp: Any, function: str, args: tuple[Any, ...], shape: Any, dtype: Any, generator: Generator) -> Array:
     """Numbers of a drawing function of `rushlight.generator`, in a new array."""
     return getattr(draws, function)(generator, *args).reshape(shape)
+
+
+def _contiguous_spec(op: str, shape: Any, dtype: Any, settings: Any, generator: Generator) -> Any:
+    return OPS[op].spec((Spec(shape, dtype),), {**dict(settings), "generator": generator})
+
+
+@opaque(spec=_contiguous_spec)
+def draw_contiguous(xp: Any, op: str, shape: Any, dtype: Any, settings: Any, generator: Generator) -> Array:
+    """What the op named `op` draws for a contiguous array of that shape and dtype, none of whose values it reads."""
+    params = {**dict(settings), "generator": generator}
+    return OPS[op].eager((np.empty(shape, dtype),), params)
+
+
+# Ops that look at the layout of their operand only.
+LAYOUT_ONLY = frozenset(
+    """
+    draw_uniform draw_normal draw_log_normal draw_exponential draw_cauchy draw_geometric draw_natural draw_integers
+    draw_bernoulli dropout_factors feature_factors alpha_factors
+    """.split()
+)
 
 
 @opaque(spec=lambda seed, generator: Spec((), np.dtype(np.bool_)))
