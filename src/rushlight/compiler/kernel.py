@@ -14,7 +14,7 @@ class Kernel:
     """A native function `void name(ptr slots, i64 chunk)` and what it works on.
 
     `slots` is an array of addresses: those of `reads`, then of `writes`, then of the workspace. Chunks 0 to
-    `chunks` - 1 may run in any order and side by side; their number follows from sizes alone, never from that of threads.
+    `chunks` - 1 may run in any order and side by side; their number follows from sizes alone, not from the threads'.
     Every read and write is a value with memory of its own (views are resolved into the code), C-contiguous unless
     it is an input with `strides`.
 
