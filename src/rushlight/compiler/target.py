@@ -7,6 +7,7 @@ three times as long and gave the same rate.
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import ctypes
 import json
 import os
@@ -78,6 +79,10 @@ class _Lock:
 
     A child born while another thread is inside LLVM would find llvmlite's own lock locked for ever.
     """
+
+    # Handlers run in reverse order of registration. Whoever holds this lock may start threads of a pool, so the lock
+    # that pools take before a fork must be known first, and taken after this one.
+    pools = concurrent.futures.thread.ThreadPoolExecutor
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
