@@ -16,7 +16,9 @@ config = types.SimpleNamespace(
 )  # fmt: skip
 
 
+class MissingName(AttributeError, NotImplementedError):
+    """A name that is not there, also to `hasattr` and `getattr` with a default."""
+
+
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    raise NotImplementedError(f"torch._dynamo.{name}: the compiler here has other parts; see rushlight.compile")
+    raise MissingName(f"torch._dynamo.{name}: the compiler here has other parts; see rushlight.compile")

@@ -20,6 +20,7 @@ WAYS = ("all", "first", "others")
 ROWS = [pytest.param(c, sample, id=f"{c.op}-{k}") for c in CASES.values() for k, sample in enumerate(c.samples)]
 # Ops whose parameters belong to the values that the row's own draw gives.
 AT_ONCE: set[str] = set()
+TRIED: set[str] = set()
 
 
 def drawn(case: Any, sample: Any, seed: int) -> list[Any]:
@@ -92,6 +93,7 @@ def test_every_op(case: Any, sample: Any, way: str) -> None:
     if not any(d == 0 or isinstance(d, list) and 0 in d for d in dims):
         pytest.skip("nothing to map over")
     op = OPS[case.op]
+    TRIED.add(case.op)
     if compare(lambda *operands: op(*operands, **sample.params), values, dims):
         AT_ONCE.add(case.op)
 
@@ -116,6 +118,6 @@ def test_gradients_of_every_op(case: Any, sample: Any) -> None:
 
 
 def test_most_ops_run_at_once() -> None:
-    if not AT_ONCE:
+    if len(TRIED) < 50:
         pytest.skip("runs after the rows, in the same process")
-    assert len(AT_ONCE) > 0.8 * len(CASES), sorted(set(CASES) - AT_ONCE)
+    assert len(AT_ONCE) > 0.8 * len(TRIED), sorted(TRIED - AT_ONCE)
