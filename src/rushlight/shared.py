@@ -136,7 +136,8 @@ def _holders(tensor: Variable, root: Any) -> list[Any]:
     """All tensors whose memory `root` is."""
     if tensor._data is root and _references(root) <= _references_of_a_sole_holder():
         return [tensor]
-    tensors = [found for found in gc.get_objects() if isinstance(found, Variable)]
+    # not isinstance: that asks each object for its class, which some answer with a warning
+    tensors: list[Any] = [found for found in gc.get_objects() if issubclass(type(found), Variable)]
     return [t for t in tensors if _has_data(t) and storage_array(t._data) is root]
 
 
