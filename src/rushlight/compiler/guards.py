@@ -467,7 +467,7 @@ class Guards:
 def check_state(guards: Guards, opt: Any) -> None:
     """Check the state entries that there are now (after tracing made those that were missing)."""
     name = guards.names.add(opt)
-    table, about = guards.names.add(opt.state), f"the state of {type(opt).__name__}"
+    table, about = guards.names.add(opt.state), f"state of {type(opt).__name__}"
     guards.check(f"{name}.state is {table} and len({table}) == {len(opt.state)}", about)
     if not opt.state:
         return
