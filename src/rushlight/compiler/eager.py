@@ -37,6 +37,7 @@ MOST_LAYOUTS = 256
 MOST_IDLE = 8
 DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)))
 _programs: dict[Any, _Native | None] = {}
+_counts: Counter[Any] = Counter()
 
 
 def _keep_freed_memory() -> None:
@@ -49,7 +50,6 @@ def _keep_freed_memory() -> None:
 
 
 _keep_freed_memory()
-_counts: Counter[Any] = Counter()
 
 
 class _Turn:

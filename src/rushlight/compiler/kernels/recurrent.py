@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from rushlight.compiler.access import Access, byte_strides, whole
 from rushlight.compiler.graph import Call, Value
@@ -15,7 +14,7 @@ from rushlight.compiler.kernels.recurrent_code import (
     Chunk,
     Layer,
     Place,
-    function,
+    builder,
     over_blocks,
     packed,
     places,
@@ -54,12 +53,7 @@ def forward_kernels(
     at = [Place(len(roots) + i, 0, byte_strides(v.shape, x.size)) for i, v in enumerate(results)]
     space = _space(x)
 
-    def build(module: Any, name: str) -> None:
-        code, slots, chunk = function(module, name, x)
-        part = Chunk(code, x, slots, chunk, len(roots) + len(results), space)
-        _Forward(part, where, at).write()
-        code.b.ret_void()
-
+    build = builder(x, len(roots) + len(results), space, lambda part: _Forward(part, where, at).write())
     main = Kernel(
         name=f"{x.kind} {x.steps}x{x.batch}x{x.features}", key=f"recurrent {x} {where} {at}", build=build, reads=roots,
         writes=results, chunks=x.chunks, workspace=space * x.chunks, calls=calls,

@@ -307,6 +307,17 @@ class Chunk:
         code.loop(x.features, square, step=x.lanes)
 
 
+def builder(x: Layer, arrays: int, space: int, write: Callable[[Chunk], None]) -> Callable[[Any, str], None]:
+    """What adds a kernel of `arrays` operands to a module, its body written by `write`."""
+
+    def build(module: Any, name: str) -> None:
+        code, slots, chunk = function(module, name, x)
+        write(Chunk(code, x, slots, chunk, arrays, space))
+        code.b.ret_void()
+
+    return build
+
+
 def sigmoid(x: Lanes) -> Lanes:
     """1 / (1 + e**-x)."""
     out: Lanes = 1.0 / (Namespace(x.emitter).exp(-x) + 1.0)

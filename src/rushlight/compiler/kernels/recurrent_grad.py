@@ -13,7 +13,7 @@ from rushlight.compiler.kernels.recurrent_code import (
     Chunk,
     Layer,
     Place,
-    function,
+    builder,
     over_blocks,
     packed,
     places,
@@ -44,12 +44,7 @@ def backward_kernels(
     at = [Place(len(roots) + i, 0, byte_strides(v.shape, x.size)) for i, v in enumerate(results)]
     space = _space(x)
 
-    def build(module: Any, name: str) -> None:
-        code, slots, chunk = function(module, name, x)
-        part = Chunk(code, x, slots, chunk, len(roots) + len(results), space)
-        _Backward(part, known, at).write()
-        code.b.ret_void()
-
+    build = builder(x, len(roots) + len(results), space, lambda part: _Backward(part, known, at).write())
     main = Kernel(
         name=f"{x.kind} gradient {x.steps}x{x.batch}x{x.features}", key=f"recurrent gradient {x} {known} {at}",
         build=build, reads=roots, writes=results, chunks=x.chunks, workspace=space * x.chunks, calls=calls,
