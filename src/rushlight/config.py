@@ -40,7 +40,8 @@ TOPICS = {
     "code": "LLVM IR of each kernel",
     "cache": "what came from the cache of machine code",
     "verify": "nothing; checks every graph between stages",
-    "all": "all of these",
+    "guard": "nothing; puts forbidden memory right after every buffer that kernels use (slow, uses much memory)",
+    "all": "all of these but guard",
 }
 
 

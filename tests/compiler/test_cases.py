@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 import rushlight
+from rushlight.compiler.program import GuardedProgram
 from rushlight.config import config
 from rushlight.ops.kinds import OPS, Composite
 from rushlight.tape import wrap
@@ -76,16 +78,13 @@ def assert_close(a: Any, b: Any) -> None:
     np.testing.assert_allclose(x, y, TOLERANCE[0], TOLERANCE[1] * scale)
 
 
-@pytest.mark.parametrize(("case", "sample"), ROWS)
-def test_compiled_equals_eager(case, sample):
+def compare(case: Any, sample: Any, layouts: tuple[str, ...], debug: str) -> Any:
+    """The compiled program of a row; fails unless it gives what the eager one gives."""
     arrays = case.draw(sample, np.float32)
     eager = program(case, sample)
     compiled = rushlight.compile(eager)
-    # one sample of each row in another layout too: that is a trace, and code, of its own
-    again = sample is case.samples[0] and case.op not in ("as_strided", "take_strided", "view_as", "view_as_complex")
-    layouts = ("", "stepped") if again else ("",)
     warned = pytest.warns(UserWarning, match="it runs eagerly") if case.op in EAGER else contextlib.nullcontext()
-    with config(debug="verify"), warned:
+    with config(debug=debug), warned:
         for layout in layouts:
             expected, received = (tensors(OPS[case.op], arrays, layout, case.grad) for _ in range(2))
             rushlight.manual_seed(3)
@@ -99,3 +98,18 @@ def test_compiled_equals_eager(case, sample):
                 assert (a.grad is None) == (b.grad is None)
                 if b.grad is not None:
                     assert_close(a.grad, b.grad)
+    return compiled
+
+
+@pytest.mark.parametrize(("case", "sample"), ROWS)
+def test_compiled_equals_eager(case, sample):
+    # one sample of each row in another layout too: that is a trace, and code, of its own
+    again = sample is case.samples[0] and case.op not in ("as_strided", "take_strided", "view_as", "view_as_complex")
+    compare(case, sample, ("", "stepped") if again else ("",), "verify")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forbids memory with mprotect")
+@pytest.mark.parametrize(("case", "sample"), ROWS)
+def test_no_kernel_touches_what_lies_beside_its_buffers(case, sample):
+    compiled = compare(case, sample, ("",), "guard")
+    assert all(isinstance(t.program, GuardedProgram) for t in compiled.traces)

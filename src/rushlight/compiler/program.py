@@ -16,7 +16,7 @@ from rushlight.compiler import cache as code_cache
 from rushlight.compiler import plan as planning
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
-from rushlight.compiler.program_memory import GuardedMemory, Memory, array_at, guarded
+from rushlight.compiler.program_memory import GuardedMemory, Memory, array_at
 from rushlight.compiler.program_table import HostStep, Place, Slots, Table
 from rushlight.compiler.show import is_shown, show
 from rushlight.compiler.text import steps_text
@@ -37,10 +37,12 @@ def build(graph: Graph, steps: Sequence[Step], *, guard: str = "") -> Program:
         needs must be carried out by one.
     guard : {"", "after", "before"}
         For tests: every buffer lies in pages of its own, and the page after (before) it cannot be touched.
+        RUSHLIGHT_DEBUG=guard is "after" for every program.
     """
     if is_shown("schedule"):
         show("schedule", steps_text(steps))
     plan = planning.make(graph, steps)
+    guard = guard or ("after" if is_shown("guard") else "")
     return GuardedProgram(plan, guard) if guard else Program(plan)
 
 
@@ -294,8 +296,8 @@ class GuardedProgram(Program):
     """A program whose buffers all end (or begin) where memory ends: touching what is outside one is a crash."""
 
     def __init__(self, plan: planning.Plan, side: str) -> None:
-        super().__init__(plan, GuardedMemory(plan, side))
-        self._side = side
+        self._guarded = GuardedMemory(plan, side)
+        super().__init__(plan, self._guarded)
         self._given: dict[Place, tuple[Any, Any]] = {}
         self._actions_inside = self._actions
         self.run = self._run_guarded  # type: ignore[method-assign]
@@ -305,7 +307,7 @@ class GuardedProgram(Program):
             self._given[place] = (array, self._given[place][1])
             return
         low, high = planning.extent(array.shape, array.itemsize, array.strides) if array.size else (0, 0)
-        held = array_at(guarded(high - low, self._side) - low, array.shape, array.dtype, array.strides)
+        held = array_at(self._guarded.pages(high - low) - low, array.shape, array.dtype, array.strides)
         super()._put(place, held)
         self._given[place] = (array, held)
 

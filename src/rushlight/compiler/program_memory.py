@@ -116,10 +116,17 @@ class GuardedMemory(Memory):
         self.start = 0
         self.side = side
         self.places: dict[Any, int] = {}
+        self._pages: list[mmap.mmap] = []
+
+    def pages(self, size: int) -> int:
+        """Address of `size` bytes in pages of their own, which live as long as this memory."""
+        address, pages = guarded(size, self.side)
+        self._pages.append(pages)
+        return address
 
     def _place(self, key: Any, size: int) -> int:
         if key not in self.places:
-            self.places[key] = guarded(size, self.side)
+            self.places[key] = self.pages(size)
         return self.places[key]
 
     def address(self, root: Value) -> int:
@@ -146,24 +153,25 @@ class GuardedMemory(Memory):
         return self._place(copy.home, planning.nbytes(copy.source))
 
 
-# Guarded pages stay until the process ends: a test that uses them is a process of its own.
-_guarded_pages: list[mmap.mmap] = []
+def guarded(size: int, side: str) -> tuple[int, mmap.mmap]:
+    """`size` bytes that end right before (or, `side` "before", begin right after) a forbidden page.
 
-
-def guarded(size: int, side: str) -> int:
-    """Address of `size` bytes that end right before (or, `side` "before", begin right after) a forbidden page."""
+    Returns
+    -------
+    tuple[int, mmap.mmap]
+        Their address, and what keeps them alive.
+    """
     if side not in ("after", "before"):
         raise ValueError(f'guard must be "after" or "before", not {side!r}')
     page = mmap.PAGESIZE
     inner = -(-size // page) * page
     pages = mmap.mmap(-1, inner + 2 * page)
-    _guarded_pages.append(pages)
     start = ctypes.addressof(ctypes.c_ubyte.from_buffer(pages))
     libc = ctypes.CDLL(None)
     for forbidden in (start, start + page + inner):
         if libc.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0):
             raise OSError("mprotect failed")
-    return start + page + (inner - size if side == "after" else 0)
+    return start + page + (inner - size if side == "after" else 0), pages
 
 
 def array_at(address: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None) -> Any:

@@ -12,9 +12,11 @@ _numbers = itertools.count()
 
 
 def is_shown(topic: str) -> bool:
-    """Whether a topic is to be printed, dumped or, for `verify`, done."""
+    """Whether a topic is to be printed, dumped or, for `verify` and `guard`, done."""
     named = get("DEBUG")
-    return topic in named or "all" in named or bool(get("DUMP")) and topic != "verify"
+    if topic in named or topic == "guard":
+        return topic in named
+    return "all" in named or bool(get("DUMP")) and topic != "verify"
 
 
 def show(topic: str, text: str, suffix: str = "txt") -> None:
