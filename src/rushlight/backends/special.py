@@ -211,8 +211,11 @@ def erf(x: Any) -> Any:
 
 
 def _erf_single(x: Any) -> Any:
-    out = np.empty_like(x, order="C")
-    source, target = np.ascontiguousarray(x).reshape(-1), out.reshape(-1)
+    if not x.flags.c_contiguous:
+        order = np.argsort([-step for step in x.strides], kind="stable")
+        return _erf_single(np.ascontiguousarray(x.transpose(order))).transpose(np.argsort(order))
+    out = np.empty_like(x)
+    source, target = x.reshape(-1), out.reshape(-1)
     n = min(_BLOCK, x.size)
     square, w = np.empty(n, np.float32), np.empty(n, np.float32)
     for start in range(0, x.size, _BLOCK):

@@ -146,7 +146,9 @@ def grad(
 def _tensor_over(g: Any) -> Any:
     if type(g) is SparseArray:
         return SparseArray.tensor(g)
-    return wrap(g.copy() if type(g) is np.ndarray and g.base is not None or hasattr(g, "buffer") else g)
+    if type(g) is np.ndarray:
+        return wrap(g if g.base is None else g.copy("C" if 0 in g.strides else "K"))
+    return wrap(g.copy() if hasattr(g, "buffer") else g)
 
 
 def _batched(

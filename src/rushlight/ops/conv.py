@@ -173,7 +173,7 @@ def _weight_grad(g: Any, x: Any, weight_spec: Spec, stride: Ints, padding: Ints,
     return convolution_weight_grad(conj_of(x), g, weight_spec.shape[2:], stride, padding, dilation, groups)
 
 
-@opaque(spec=_convolution_spec, grad=(_input_grad, _weight_grad, lambda g: _sum_but_channels(g)))
+@opaque(spec=_convolution_spec, grad=(_input_grad, _weight_grad, lambda g: _sum_but_channels(g)), follows=2)
 def convolution(
     xp: Any, x: Array, weight: Array, bias: Array | None, stride: Ints, padding: Ints, dilation: Ints, groups: int = 1,
     output_size: Ints | None = None,
@@ -222,6 +222,7 @@ def _transposed_weight_grad(
     name="ConvolutionBackward0",
     spec=_transposed_spec,
     grad=(_transposed_input_grad, _transposed_weight_grad, lambda g: _sum_but_channels(g)),
+    follows=2,
 )
 def convolution_transposed(
     xp: Any, x: Array, weight: Array, bias: Array | None, output_size: Ints, stride: Ints, padding: Ints,
@@ -252,7 +253,7 @@ def _weight_grad_g(g: Any, x: Any, g_out_spec: Spec, stride: Ints, padding: Ints
     return convolution(conj_of(x), g, None, stride, padding, dilation, groups, g_out_spec.shape[2:])
 
 
-@opaque(spec=_weight_grad_spec, grad=(_weight_grad_x, _weight_grad_g))
+@opaque(spec=_weight_grad_spec, grad=(_weight_grad_x, _weight_grad_g), follows=2)
 def convolution_weight_grad(
     xp: Any, x: Array, g_out: Array, kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int = 1
 ) -> Array:

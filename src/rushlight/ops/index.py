@@ -187,7 +187,7 @@ def _cut_grad(g: Any, index: Any, src_spec: Spec, dim: int) -> Any:
 )
 def scatter(xp: Any, x: Array, index: Array, src: Array, dim: int) -> Array:
     """A copy of `x` with out[index[i][j]][j] = src[i][j] for dim 0, and alike for other dims."""
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     check_indices(index, x.shape[dim], dim)
     np.put_along_axis(out, index, _cut(src, index.shape), dim) if _full(index, x, dim) else _assign(
         out, index, dim, src
@@ -206,7 +206,7 @@ def _assign(out: Any, index: Any, dim: int, src: Any) -> None:
 @opaque(spec=lambda x, *others, **params: x, grad=(lambda g, index, dim: scatter_fill(g, index, dim, 0), None))
 def scatter_fill(xp: Any, x: Array, index: Array, dim: int, value: Any = 0) -> Array:
     """`scatter` of one number."""
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     check_indices(index, x.shape[dim], dim)
     out[along(index, dim)] = value
     return out
@@ -215,7 +215,7 @@ def scatter_fill(xp: Any, x: Array, index: Array, dim: int, value: Any = 0) -> A
 @opaque(spec=_scatter_spec, grad=(lambda g: g, None, _cut_grad))
 def scatter_add(xp: Any, x: Array, index: Array, src: Array, dim: int) -> Array:
     """A copy of `x` with out[index[i][j]][j] += src[i][j] for dim 0, and alike for other dims."""
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     check_indices(index, x.shape[dim], dim)
     np.add.at(out, along(index, dim), _cut(src, index.shape))
     return out
@@ -232,7 +232,7 @@ def scatter_reduce(
     check_indices(index, x.shape[dim], dim)
     at = along(index, dim)
     values = _cut(src, index.shape)
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     if not include_self:
         start = {"sum": 0, "mean": 0, "prod": 1}.get(reduce)
         limits = np.finfo(x.dtype) if x.dtype.kind == "f" else np.iinfo(x.dtype)
@@ -301,7 +301,7 @@ def _index_add_spec(x: Spec, index: Spec, source: Spec, dim: int, alpha: float =
 def index_add(xp: Any, x: Array, index: Array, source: Array, dim: int, alpha: float = 1) -> Array:
     """A copy of `x` with `alpha * source` added to its slices at `index` along `dim`."""
     check_indices(index, x.shape[dim], dim)
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     values = source if alpha == 1 else source * alpha
     add_rows(np.moveaxis(out, dim, 0), np.atleast_1d(index), np.moveaxis(values, dim, 0))
     return out
@@ -318,7 +318,7 @@ def index_add(xp: Any, x: Array, index: Array, source: Array, dim: int, alpha: f
 def index_copy(xp: Any, x: Array, index: Array, source: Array, dim: int) -> Array:
     """A copy of `x` with its slices at `index` along `dim` replaced by those of `source`."""
     check_indices(index, x.shape[dim], dim)
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     out[(slice(None),) * dim + (index,)] = source
     return out
 
@@ -386,7 +386,7 @@ def masked_scatter(xp: Any, x: Array, mask: Array, source: Array) -> Array:
         raise ShapeError(
             "masked_scatter: expected self and source to have same dtypes and source at least as many elements"
         )
-    out = np.array(x, copy=True)
+    out = np.array(x, order="C", copy=True)
     out[where_true] = source.reshape(-1)[:n]
     return out
 

@@ -45,7 +45,7 @@ def _declare_resize(title: str, name: str) -> Any:
 
     resize.__name__ = f"upsample_{title}"
     resize.__doc__ = f"The last dims of x resized ({title}); one plan per dim."
-    declare = opaque(name=name, spec=_resized_spec, grad=lambda g, plans: resize_grad(g, plans, title))
+    declare = opaque(name=name, spec=_resized_spec, grad=lambda g, plans: resize_grad(g, plans, title), follows=1)
     return declare(resize)
 
 
@@ -73,7 +73,7 @@ def _grad_spec(g: Spec, plans: Plans, title: str) -> Spec:
     return Spec((*g.shape[: g.ndim - len(plans)], *(p.input_size for p in plans)), g.dtype)
 
 
-@opaque(spec=_grad_spec, grad=lambda g, plans, title: RESIZES[title](g, plans))
+@opaque(spec=_grad_spec, grad=lambda g, plans, title: RESIZES[title](g, plans), follows=1)
 def resize_grad(xp: Any, g_out: Array, plans: Plans, title: str) -> Array:
     """The gradient of resizing: the transposed map."""
     (wide,) = widen(g_out)

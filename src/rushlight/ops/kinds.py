@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import numpy as xp_numpy
+from rushlight.backends.memory_format import follow
 from rushlight.dtypes import ALL, KERNEL_NAMES, NP_HALF, bool_, dtype, from_np, get_default_dtype, int64, promote_types
 from rushlight.layout import broadcast_shapes, contiguous_strides, wrap_dim, wrap_dims
 from rushlight.ops import native
@@ -330,6 +331,12 @@ class Reduction(Op):
         self.combine = combine
         self.result = result
 
+    def eager(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        out = self.body(xp_numpy, *operands, **params) if self.takes_xp else self.body(*operands, **params)
+        if type(out) is ndarray and out.ndim > 1 and not out.flags.c_contiguous:
+            return np.ascontiguousarray(out)  # NumPy keeps the order of the operand's dims
+        return out
+
     def named(self, params: dict[str, Any]) -> str:
         """`SumBackward1` where PyTorch has an overload of its own for `dim`, else the op's one name."""
         return self.node_name[:-1] + "1" if self.by_dim and params["dim"] is not None else self.node_name
@@ -365,14 +372,16 @@ class Composite(Op):
     """A body over other ops. Without a formula of its own its inner ops record.
 
     `fast` is a kernel on arrays that gives what the body gives, where a benchmark shows that it pays. With a shape rule
-    the op stays whole in graphs, for a kernel to carry out.
+    the op stays whole in graphs, for a kernel to carry out. `follows` as for `Opaque`.
     """
 
     def __init__(
         self, body: Callable[..., Any], grad: Formulas = None, *, fast: Callable[..., Any] | None = None,
         spec: Callable[..., Any] | None = None, joint: Callable[..., Any] | None = None, name: str = "",
+        follows: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(body, grad, joint, name)
+        self.follows = follows
         self.fast = fast or body
         self.narrow = fast is None and self.declared
         self.spec_rule = spec
@@ -387,7 +396,8 @@ class Composite(Op):
             for a in operands:
                 if type(a) is ndarray and a.dtype in NP_HALF:
                     return self._in_single(operands, params, a.dtype)
-        return self.fast(*operands, **params)
+        out = self.fast(*operands, **params)
+        return follow(out, operands[: self.follows]) if self.follows and type(operands[0]) is ndarray else out
 
     def _in_single(self, operands: tuple[Any, ...], params: dict[str, Any], kind: Any) -> Any:
         """Half precision: the body computed in float32 and rounded once."""
@@ -397,14 +407,22 @@ class Composite(Op):
 
 
 class Opaque(Op):
-    """A body in NumPy with a shape rule that also checks the operands."""
+    """A body in NumPy with a shape rule that also checks the operands.
+
+    If one of the first `follows` operands, [N, C, *], has its channels last in memory, results of that rank have, too.
+    """
 
     def __init__(
         self, body: Callable[..., Any], grad: Formulas = None, *, spec: Callable[..., Any] | None = None,
-        joint: Callable[..., Any] | None = None, name: str = "",
+        joint: Callable[..., Any] | None = None, name: str = "", follows: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(body, grad, joint, name)
         self.spec_rule = spec
+        self.follows = follows
+
+    def eager(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        out = super().eager(operands, params)
+        return follow(out, operands[: self.follows]) if self.follows else out
 
     def prepare(self, operands: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         if self.spec_rule is not None:

@@ -36,7 +36,7 @@ def restore(g: Any, spec: Spec, dim: Any, keepdim: bool) -> Any:
     """Undo the shape change of a reduction: bring `g` back to the shape of the operand, by expanding."""
     if dim is None and isinstance(g, (np.ndarray, np.generic)):
         g = np.asarray(g)
-        if math.prod(spec.shape) <= _FILLED:
+        if len(spec.shape) < 4 and math.prod(spec.shape) <= _FILLED:
             filled = np.empty(spec.shape, g.dtype)
             filled[...] = g if g.ndim == 0 else g.reshape(())
             return filled
@@ -383,13 +383,15 @@ def _tril_spec(x: Spec, diagonal: int = 0) -> Spec:
 @opaque(spec=_tril_spec, grad=lambda g, diagonal: tril(g, diagonal))
 def tril(xp: Any, x: Array, diagonal: int = 0) -> Array:
     """The lower triangle of each matrix, zeros elsewhere."""
-    return np.where(np.tri(x.shape[-2], x.shape[-1], diagonal, bool), x, np.zeros((), x.dtype))
+    return np.ascontiguousarray(np.where(np.tri(x.shape[-2], x.shape[-1], diagonal, bool), x, np.zeros((), x.dtype)))
 
 
 @opaque(spec=_tril_spec, grad=lambda g, diagonal: triu(g, diagonal))
 def triu(xp: Any, x: Array, diagonal: int = 0) -> Array:
     """The upper triangle of each matrix, zeros elsewhere."""
-    return np.where(np.tri(x.shape[-2], x.shape[-1], diagonal - 1, bool), np.zeros((), x.dtype), x)
+    return np.ascontiguousarray(
+        np.where(np.tri(x.shape[-2], x.shape[-1], diagonal - 1, bool), np.zeros((), x.dtype), x)
+    )
 
 
 def _diagonal_index(shape: Ints, offset: int, dim1: int, dim2: int) -> Index:

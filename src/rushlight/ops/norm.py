@@ -35,7 +35,7 @@ def _layout(x: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return dims, (1, shape[1], *(1,) * (len(shape) - 2)), max(1, math.prod(shape[d] for d in dims))
 
 
-@composite(fast=kernel.batch_norm_grad)
+@composite(fast=kernel.batch_norm_grad, follows=1)
 def batch_norm_grad(
     g: Array, g_mean: Array, g_var: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array, Array]:
@@ -58,7 +58,7 @@ def _batch_norm_joint(g: Any, x: Any, weight: Any, out: Any, eps: float) -> Any:
     return batch_norm_grad(g[0], g[1], g[2], x, weight, out[1], out[2], eps)
 
 
-@composite(name="NativeBatchNormBackward0", joint=_batch_norm_joint, fast=kernel.batch_norm)
+@composite(name="NativeBatchNormBackward0", joint=_batch_norm_joint, fast=kernel.batch_norm, follows=1)
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """(x - mean) / sqrt(var + eps) * weight + bias with each channel's statistics over the batch [1]_.
 
@@ -83,7 +83,7 @@ def _affine(centred: Any, rstd: Any, weight: Any, bias: Any, shape: tuple[int, .
     return out if bias is None else out + reshape(_wide(bias), shape)
 
 
-@composite(fast=kernel.batch_norm_frozen_grad)
+@composite(fast=kernel.batch_norm_frozen_grad, follows=1)
 def batch_norm_frozen_grad(
     g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array, Array]:
@@ -102,7 +102,7 @@ def _frozen_joint(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float) 
     return (*batch_norm_frozen_grad(g, x, weight, mean, var, eps), None, None)
 
 
-@composite(name="NativeBatchNormBackward0", joint=_frozen_joint, fast=kernel.batch_norm_frozen)
+@composite(name="NativeBatchNormBackward0", joint=_frozen_joint, fast=kernel.batch_norm_frozen, follows=1)
 def batch_norm_frozen(x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float) -> Array:
     """(x - mean) / sqrt(var + eps) * weight + bias with given statistics, which get no gradient."""
     _, per_channel, _ = _layout(x)
@@ -165,7 +165,7 @@ def _group_layout(x: Any, groups: int) -> tuple[tuple[int, ...], tuple[int, ...]
     return whole, (n, groups, 1, 1), (1, groups, c // groups, 1), max(1, c // groups * length)
 
 
-@composite(fast=kernel.group_norm_grad)
+@composite(fast=kernel.group_norm_grad, follows=1)
 def group_norm_grad(
     g: Array, g_mean: Array, g_rstd: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, groups: int
 ) -> tuple[Array, Array, Array]:
@@ -189,7 +189,7 @@ def _group_norm_joint(g: Any, x: Any, weight: Any, out: Any, groups: int) -> Any
     return group_norm_grad(g[0], g[1], g[2], x, weight, out[1], out[2], groups)
 
 
-@composite(name="NativeGroupNormBackward0", joint=_group_norm_joint, fast=kernel.group_norm)
+@composite(name="NativeGroupNormBackward0", joint=_group_norm_joint, fast=kernel.group_norm, follows=1)
 def group_norm(
     x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float
 ) -> tuple[Array, Array, Array]:

@@ -39,6 +39,7 @@ def _overlap(n: int, low: int, high: int) -> tuple[slice, slice]:
     name="ConstantPadNdBackward0",
     spec=_constant_spec,
     grad=lambda g, pads: constant_pad(g, tuple((-a, -b) for a, b in pads)),
+    follows=1,
 )
 def constant_pad(xp: Any, x: Array, pads: Pads, value: Any = 0) -> Array:
     """The last dims of x with `pads` = ((before, after), ...) elements of `value` around them."""
@@ -116,7 +117,11 @@ def _declare_pad(mode: str, title: str, n: int) -> Any:
     pad.__name__ = f"{title}_pad{n}d"
     pad.__doc__ = f"The last {n} dims of x padded by the rule '{mode}'; `pads` = ((before, after), ...)."
     name = f"{title.capitalize()}Pad{n}DBackward0"
-    return opaque(name=name, spec=pad_spec, grad=lambda g, x_spec, pads: pad_grad(g, x_spec.shape, pads, mode))(pad)
+
+    def formula(g: Any, x_spec: Spec, pads: Pads) -> Any:
+        return pad_grad(g, x_spec.shape, pads, mode)
+
+    return opaque(name=name, spec=pad_spec, grad=formula, follows=1)(pad)
 
 
 reflection_pads = tuple(_declare_pad("reflect", "reflection", n) for n in (1, 2, 3))
@@ -129,7 +134,7 @@ def _pad_again(g: Any, pads: Pads, mode: str) -> Any:
     return PADS[mode][len(pads) - 1](g, pads)
 
 
-@opaque(spec=lambda g_out, shape, pads, mode: Spec(shape, g_out.dtype), grad=_pad_again)
+@opaque(spec=lambda g_out, shape, pads, mode: Spec(shape, g_out.dtype), grad=_pad_again, follows=1)
 def pad_grad(xp: Any, g_out: Array, shape: Ints, pads: Pads, mode: str) -> Array:
     """The gradient of padding: each element of `shape` sums the gradients of the places that show it."""
     total = g_out.astype(np.float32) if g_out.dtype.itemsize == 2 else g_out

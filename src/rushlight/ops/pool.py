@@ -111,7 +111,7 @@ def _declare_max_pool(n: int) -> Any:
 
     max_pool.__name__ = f"max_pool{n}d_with_codes"
     max_pool.__doc__ = f"Maximum of each window over the last {n} dims of x, and the number of its place in the window."
-    return opaque(name=f"MaxPool{n}DWithIndicesBackward0", spec=_max_spec, grad=_max_formula)(max_pool)
+    return opaque(name=f"MaxPool{n}DWithIndicesBackward0", spec=_max_spec, grad=_max_formula, follows=1)(max_pool)
 
 
 max_pool2d_with_codes = _declare_max_pool(2)
@@ -122,7 +122,7 @@ def _plane_spec(g: Spec, codes: Spec, windows: Windows) -> Spec:
     return Spec((*g.shape[: g.ndim - len(windows.kernel)], *windows.input_size), g.dtype)
 
 
-@opaque(spec=_plane_spec, grad=(lambda g, codes, windows: max_pool_pick(g, codes, windows), None))
+@opaque(spec=_plane_spec, grad=(lambda g, codes, windows: max_pool_pick(g, codes, windows), None), follows=1)
 def max_pool_grad(xp: Any, g_out: Array, codes: Array, windows: Windows) -> Array:
     """The gradient of max pooling: each window's gradient at the place of its maximum."""
     (wide,) = widen(g_out)
@@ -132,6 +132,7 @@ def max_pool_grad(xp: Any, g_out: Array, codes: Array, windows: Windows) -> Arra
 @opaque(
     spec=lambda x, codes, windows: Spec(codes.shape, x.dtype),
     grad=(lambda g, codes, windows: max_pool_grad(g, codes, windows), None),
+    follows=1,
 )
 def max_pool_pick(xp: Any, x: Array, codes: Array, windows: Windows) -> Array:
     """The element of each window that its code names: the transpose of `max_pool_grad`."""
@@ -190,7 +191,7 @@ def _declare_avg_pool(n: int) -> Any:
 
     avg_pool.__name__ = f"avg_pool{n}d"
     avg_pool.__doc__ = f"Average of each window over the last {n} dims of x."
-    return opaque(name=f"AvgPool{n}DBackward0", spec=_average_spec, grad=_average_formula)(avg_pool)
+    return opaque(name=f"AvgPool{n}DBackward0", spec=_average_spec, grad=_average_formula, follows=n == 2)(avg_pool)
 
 
 avg_pool2d = _declare_avg_pool(2)
@@ -205,7 +206,7 @@ def _avg_again(g: Any, windows: Windows, count_include_pad: bool, divisor: int |
     return avg_pool_windows(g, windows, count_include_pad, divisor)
 
 
-@opaque(spec=_avg_grad_spec, grad=_avg_again)
+@opaque(spec=_avg_grad_spec, grad=_avg_again, follows=1)
 def avg_pool_grad(xp: Any, g_out: Array, windows: Windows, count_include_pad: bool, divisor: int | None) -> Array:
     """The gradient of average pooling: each window's gradient shared among its places."""
     (g,) = widen(g_out)
@@ -270,7 +271,9 @@ def _declare_adaptive_avg_pool(n: int) -> Any:
 
     adaptive_avg_pool.__name__ = f"adaptive_avg_pool{n}d"
     adaptive_avg_pool.__doc__ = f"Averages of `output_size` parts of the last {n} dims of x."
-    return opaque(name=f"AdaptiveAvgPool{n}DBackward0", spec=_adaptive_spec, grad=formula)(adaptive_avg_pool)
+    return opaque(name=f"AdaptiveAvgPool{n}DBackward0", spec=_adaptive_spec, grad=formula, follows=n == 2)(
+        adaptive_avg_pool
+    )
 
 
 adaptive_avg_pool2d = _declare_adaptive_avg_pool(2)

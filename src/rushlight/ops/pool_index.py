@@ -24,6 +24,7 @@ def _rows(x: Any, n: int) -> Any:
 @opaque(
     spec=lambda x, index, n: Spec(index.shape, x.dtype),
     grad=(lambda g, x_spec, index, n: plane_scatter(g, index, x_spec.shape[len(x_spec.shape) - n :]), None),
+    follows=1,
 )
 def plane_gather(xp: Any, x: Array, index: Array, n: int = 2) -> Array:
     """Elements of x at flat positions of the planes that its last n dims are."""
@@ -33,6 +34,7 @@ def plane_gather(xp: Any, x: Array, index: Array, n: int = 2) -> Array:
 @opaque(
     spec=lambda g, index, size: Spec((*g.shape[: g.ndim - len(size)], *size), g.dtype),
     grad=(lambda g, index, size: plane_gather(g, index, len(size)), None),
+    follows=1,
 )
 def plane_scatter(xp: Any, x: Array, index: Array, size: Ints) -> Array:
     """Elements of x added up at flat positions of zero planes of `size`: the transpose of `plane_gather`."""
@@ -79,7 +81,7 @@ def _declare_unpool(n: int) -> Any:
         f"Zero planes of `size` with the elements of x at flat positions, the last {n} dims being planes."
     )
     grad = (lambda g, index, size: plane_gather(g, index, len(size)), None)
-    return opaque(name=f"MaxUnpool{n}DBackward0", spec=_unpool_spec, grad=grad)(max_unpool)
+    return opaque(name=f"MaxUnpool{n}DBackward0", spec=_unpool_spec, grad=grad, follows=n == 2)(max_unpool)
 
 
 max_unpool2d = _declare_unpool(2)
@@ -135,7 +137,9 @@ def _declare_adaptive_max_pool(n: int) -> Any:
 
     adaptive_max_pool.__name__ = f"adaptive_max_pool{n}d"
     adaptive_max_pool.__doc__ = f"Maxima of `output_size` parts of the last {n} dims of x, and their flat positions."
-    declare = opaque(name=f"AdaptiveMaxPool{n}DBackward0", spec=_adaptive_max_spec, grad=_indexed_formula)
+    declare = opaque(
+        name=f"AdaptiveMaxPool{n}DBackward0", spec=_adaptive_max_spec, grad=_indexed_formula, follows=n == 2
+    )
     return declare(adaptive_max_pool)
 
 

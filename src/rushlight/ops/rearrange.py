@@ -134,7 +134,7 @@ def col2im(xp: Any, x: Array, size: Ints, kernel: Ints, dilation: Ints, padding:
     return narrow(np.ascontiguousarray(out[..., ph : ph + h, pw : pw + w]), x.dtype)
 
 
-@composite(name="PixelShuffleBackward0", grad=lambda g, factor: pixel_unshuffle(g, factor))
+@composite(name="PixelShuffleBackward0", grad=lambda g, factor: pixel_unshuffle(g, factor), follows=1)
 def pixel_shuffle(x: Array, factor: int) -> Array:
     """x [*, C*r*r, H, W] as [*, C, H*r, W*r]."""
     *lead, channels, h, w = spec_of(x).shape
@@ -144,7 +144,7 @@ def pixel_shuffle(x: Array, factor: int) -> Array:
     return reshape(copy(moved), (*lead, channels // factor**2, h * factor, w * factor))
 
 
-@composite(name="PixelUnshuffleBackward0", grad=lambda g, factor: pixel_shuffle(g, factor))
+@composite(name="PixelUnshuffleBackward0", grad=lambda g, factor: pixel_shuffle(g, factor), follows=1)
 def pixel_unshuffle(x: Array, factor: int) -> Array:
     """x [*, C, H*r, W*r] as [*, C*r*r, H, W]: the inverse of `pixel_shuffle`."""
     *lead, channels, h, w = spec_of(x).shape
@@ -158,7 +158,7 @@ def _unshuffled(g: Any, x_spec: Spec, groups: int) -> Any:
     return channel_shuffle(g, x_spec.shape[1] // groups)
 
 
-@composite(name="ChannelShuffleBackward0", grad=_unshuffled)
+@composite(name="ChannelShuffleBackward0", grad=_unshuffled, follows=1)
 def channel_shuffle(x: Array, groups: int) -> Array:
     """Channels of x [N, C, *], seen as [groups, C/groups], transposed."""
     n, channels, *rest = spec_of(x).shape

@@ -370,7 +370,7 @@ def topk_dim(xp: Any, x: Array, k: int, dim: int = -1, largest: bool = True) -> 
 @opaque(spec=lambda x, dim: x, grad=lambda g, dim: flip(cumsum(flip(g, (dim,)), dim), (dim,)))
 def cumsum(xp: Any, x: Array, dim: int = 0) -> Array:
     """Running sum along `dim`."""
-    return np.cumsum(x, axis=dim, dtype=x.dtype) if x.ndim else x.copy()
+    return np.ascontiguousarray(np.cumsum(x, axis=dim, dtype=x.dtype)) if x.ndim else x.copy()
 
 
 def _cumprod_grad(g: Any, x: Any, x_spec: Spec, dim: int) -> Any:
@@ -391,7 +391,7 @@ def _cumprod_grad(g: Any, x: Any, x_spec: Spec, dim: int) -> Any:
 @opaque(spec=lambda x, dim: x, grad=_cumprod_grad)
 def cumprod(xp: Any, x: Array, dim: int = 0) -> Array:
     """Running product along `dim`."""
-    return np.cumprod(x, axis=dim, dtype=x.dtype) if x.ndim else x.copy()
+    return np.ascontiguousarray(np.cumprod(x, axis=dim, dtype=x.dtype)) if x.ndim else x.copy()
 
 
 def _running(x: Any, dim: int, better: Any) -> tuple[Any, Any]:

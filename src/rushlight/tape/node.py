@@ -334,13 +334,18 @@ class AccumulateGrad(Node):
 
 
 def _own(g: Any, like: Any) -> Any:
-    """`g` as an array that nothing else holds, of the leaf's dtype."""
+    """`g` as an array that nothing else holds, of the leaf's dtype and, where the leaf has no gaps, in its layout."""
     if type(g) is not ndarray:
         return g.copy() if hasattr(g, "copy") else as_array(g)
+    if g.strides != like.strides and g.shape == like.shape:
+        out = np.empty_like(like)
+        if out.strides == like.strides:
+            np.copyto(out, g, casting="unsafe")
+            return out
     if g.dtype is not like.dtype and g.dtype != like.dtype:
         return g.astype(like.dtype)
     if g.base is not None or not g.flags.writeable:
-        return g.copy()
+        return g.copy("K" if g.strides == like.strides else "C")
     return g
 
 
