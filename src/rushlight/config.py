@@ -35,6 +35,7 @@ TOPICS = {
     "simplify": "the graph after each simplification",
     "cse": "the graph after sharing common subexpressions",
     "dce": "the graph without dead calls",
+    "layouts": "the graph with results of attention in the order of dims that is wanted",
     "graph": "the graph that is made into kernels",
     "schedule": "which calls went into which kernel",
     "code": "LLVM IR of each kernel",

@@ -13,6 +13,8 @@ from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.interpret import interpret
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.attention_backward import FOLDED
+from rushlight.compiler.passes.layouts import attention_grad_laid, attention_laid
 from rushlight.compiler.schedule import schedule
 from rushlight.ops import native
 from rushlight.ops.attention import attention, attention_grad
@@ -212,6 +214,71 @@ def test_compiled_steps_have_no_host_calls(kind):
     assert sum("attention" in s.name for s in step.traces[-1].steps) >= 2
     for a, b in zip(got, as_step(False)(x, weight, mask, kind == "causal"), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+
+
+def split(x: Any, heads: int) -> Any:
+    """Queries, keys and values side by side in the features."""
+    b, t, c = x.shape
+    return tuple(u.view(b, t, heads, c // 3 // heads).transpose(1, 2) for u in x.split(c // 3, 2))
+
+
+def unbound(x: Any, heads: int) -> Any:
+    """A dim that says which."""
+    b, t, c = x.shape
+    return x.reshape(b, t, 3, heads, c // 3 // heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def tokens_first(x: Any, heads: int) -> Any:
+    """As multi-head attention has it: tokens, then the batch."""
+    x = x.transpose(0, 1)
+    t, b, c = x.shape
+    parts = (u.reshape(t, b * heads, c // 3 // heads) for u in x.chunk(3, -1))
+    return tuple(u.transpose(0, 1).view(b, heads, t, c // 3 // heads) for u in parts)
+
+
+CUTS = {"split": split, "unbound": unbound, "tokens first": tokens_first}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=list(CUTS))
+@pytest.mark.parametrize("sizes", [(4, 30, 4, 8), (16, 17, 1, 19), (1, 5, 16, 3), (2, 20, 3, 8)], ids=str)
+def test_results_are_written_where_they_are_wanted(cut, sizes):
+    batch, tokens, heads, features = sizes
+    width = heads * features
+    rushlight.manual_seed(0)
+    x, weight = rushlight.randn(batch, tokens, width), rushlight.randn(width, 3 * width, requires_grad=True)
+
+    def step() -> Any:
+        q, k, v = cut(x @ weight, heads)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out = out.permute(2, 0, 1, 3) if cut is tokens_first else out.transpose(1, 2)
+        out = out.reshape(-1, width)
+        return rushlight.autograd.grad((out * out * 0.5).sum(), weight), out
+
+    compiled = rushlight.compile(step)
+    (got,), out = compiled()
+    (want,), right = step()
+    np.testing.assert_allclose(out.detach().numpy(), right.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-4 * float(want.abs().max()))
+    names = [s.name for s in compiled.traces[-1].steps]
+    joins = [n for n in names if n.startswith(("cat", "stack", "unsafe_view"))]
+    assert (not joins) == (batch * heads >= 16), names
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_laid_out_results(dtype):
+    shape = ((4, 4), 37, 37, 19, 19)
+    *given, g = operands(shape, dtype, mask="bool", drop=True, lay="heads")
+    params = {"scale": 0.3, "causal": False}
+    for order in ((0, 2, 1, 3), (2, 0, 1, 3), (1, 2, 0, 3)):
+        check(attention_laid, given, {**params, "order": order}, "after")
+    out = check(attention, given, params)
+    for orders in (((1, 3, 0, 2, 4),), ((3, 1, 0, 2, 4),), ((0, 2, 1, 3), (0, 1, 2, 3), (2, 0, 1, 3))):
+        check(attention_grad_laid, [g, *given, *out], {**params, "orders": orders}, "after")
+
+
+@pytest.mark.parametrize("rows", [FOLDED, FOLDED + 3])
+def test_few_and_many_rows_of_products(rows):
+    check_both(((2,), rows, 40, 8, 8), causal=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -17,7 +17,16 @@ from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.interpret import interpret
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels import conv_plan, conv_shape, conv_weight
+from rushlight.compiler.kernels import (
+    conv,
+    conv_batch_plan,
+    conv_plan,
+    conv_shape,
+    conv_weight,
+    conv_weight_dot,
+    conv_weight_outer,
+    conv_weight_sums,
+)
 from rushlight.compiler.kernels.conv import conv_kernel
 from rushlight.compiler.kernels.conv_weight import weight_kernels
 from rushlight.compiler.program import build
@@ -39,7 +48,7 @@ SLOW = settings(
 
 
 @st.composite
-def cases(draw: Any) -> Case:
+def cases(draw: Any, kinds: tuple[str, ...] = ("forward", "data", "weight"), outputs: int = 19) -> Case:
     """(kind, dtype, layout, bias, images, groups, channels, outputs, geometry) of a small convolution."""
     dims = draw(st.sampled_from((1, 2, 2, 2, 3)))
     most = (70, 20, 7)[dims - 1]
@@ -60,14 +69,14 @@ def cases(draw: Any) -> Case:
     groups = draw(st.sampled_from((1, 1, 1, 2, 5)))
     geometry = Geometry(size, kernel, out, stride, padding, dilation)
     return (
-        draw(st.sampled_from(("forward", "data", "weight"))),
+        draw(st.sampled_from(kinds)),
         draw(st.sampled_from(("f4", "f4", "f8"))),
         draw(st.sampled_from(("contiguous", "contiguous", "channels_last"))),
         draw(st.booleans()),
-        draw(st.integers(1, 9)),
+        draw(st.sampled_from((*range(1, 10), 16, 17, 33))),
         groups,
         draw(st.integers(1, 9)),
-        draw(st.integers(1, 19)),
+        draw(st.integers(1, outputs)),
         geometry,
     )
 
@@ -138,23 +147,56 @@ def test_cut_into_many_pieces(case: Case, tile: int, products: int, heavy: bool)
         "PACK_BYTES": 0 if heavy else 1 << 30, "HEAVY_BYTES": 0 if heavy else 1 << 30,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        for module in (conv_plan, conv_shape, conv_weight):
+        for module in (conv_plan, conv_shape, conv_weight_dot):
             for name, value in names.items():
                 if hasattr(module, name):
                     patch.setattr(module, name, value)
+        patch.setattr(conv_weight, "prefers_outer", lambda *sizes: False)
+        compare(case)
+
+
+@settings(SLOW, max_examples=40)
+@given(cases(("weight",), 45), st.sampled_from((1 << 7, 1 << 12, 1 << 18)), st.sampled_from((16, 500, 1 << 19)))
+def test_weight_gradient_by_outer_products(case: Case, tile: int, products: int) -> None:
+    """Tiles, cells, splits and ranges; copied input where lines fall on the same places of the cache."""
+    names = {
+        "CHUNK_PRODUCTS": products, "SUMS_BYTES": 4 * tile, "COPY_BYTES": tile, "DEPTH": 20, "MOST_DEPTH": 60,
+        "RANGE_POSITIONS": 12, "WAYS": tile >> 12,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setattr(conv_weight_outer, name, value)
+        patch.setattr(conv_weight_sums, "TURNED_ROWS", 5)
+        patch.setattr(conv_weight, "prefers_outer", lambda *sizes: True)
+        compare(case)
+
+
+@SLOW
+@given(cases(), st.sampled_from((1 << 9, 1 << 12, 3 << 17)), st.sampled_from((16, 500, 1 << 19)), st.booleans())
+def test_images_in_lanes(case: Case, tile: int, products: int, heavy: bool) -> None:
+    names = {
+        "TILE_BYTES": tile, "SUMS_BYTES": tile, "CHUNK_PRODUCTS": products, "SPLIT_OUTPUTS": 3,
+        "PACK_BYTES": 0 if heavy else 1 << 30, "HEAVY_BYTES": 0 if heavy else 1 << 30,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "MARGIN", float("inf"))
+        for name, value in names.items():
+            patch.setattr(conv_batch_plan, name, value)
         compare(case)
 
 
 FEW = settings(SLOW, max_examples=8)
 
 
+@pytest.mark.parametrize("margin", [0.0, float("inf")])
 @pytest.mark.parametrize("which", [0, 1])
 @FEW
 @given(case=cases())
-def test_narrower_vectors(which: int, case: Case) -> None:
+def test_narrower_vectors(which: int, margin: float, case: Case) -> None:
     hosts = target.narrower()
     if which < len(hosts):
-        with target.use(hosts[which]):
+        with target.use(hosts[which]), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conv, "MARGIN", margin)
             compare(case)
 
 
@@ -201,11 +243,14 @@ def relu_of_sum(graph: Graph, y: Value, residual: Value) -> list[Value]:
     return [graph.call(OPS["relu"], (total,), {}), total]
 
 
+@pytest.mark.parametrize("margin", [0.0, float("inf")])
 @settings(SLOW, max_examples=20)
-@given(cases())
-def test_what_follows_is_fused(case: Case) -> None:
+@given(case=cases())
+def test_what_follows_is_fused(margin: float, case: Case) -> None:
     graph, arrays = graph_of(case, relu_of_sum)
-    steps = schedule(graph)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "MARGIN", margin)
+        steps = schedule(graph)
     assert all(isinstance(step, Kernel) for step in steps)
     assert sum(not step.name.endswith("packed") for step in steps) == 1
     for guard in ("after", "before"):

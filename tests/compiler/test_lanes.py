@@ -26,7 +26,7 @@ DTYPES = [np.dtype(d) for d in ("?", "u1", "i2", "i4", "i8", "f2", "f4", "f8")] 
 EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 TINY = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149, "float64": 5e-324}
 # Differences of nearly equal numbers: what is lost is measured against the operands.
-CANCELS = {"gelu", "lerp", "lerp_scalar", "logaddexp", "logaddexp2", "addcmul", "addcdiv"}
+CANCELS = {"gelu", "gelu_slope", "lerp", "lerp_scalar", "logaddexp", "logaddexp2", "addcmul", "addcdiv"}
 # Functions of many pieces that training seldom needs: they stay on NumPy.
 ON_NUMPY = {"lgamma", "digamma", "erfinv"}
 

@@ -124,7 +124,8 @@ def test_views_are_read_in_place_and_copied_where_they_must_be():
     [
         ((), None), ((1,), None), ((5,), (0,)), ((9, 33), None), ((9, 33), (0,)), ((9, 33), (1,)), ((300, 3), (0,)),
         ((3, 300), (1,)), ((4, 3, 5, 7), (0, 2, 3)), ((4, 3, 5, 7), (1,)), ((4, 3, 5, 7), (1, 3)), ((6, 1, 8), (1,)),
-        ((2, 130), (1,)), ((700, 300), (0,)), ((400, 500), None),
+        ((2, 130), (1,)), ((700, 300), (0,)), ((400, 500), None), ((3, 4, 7, 12), (0, 2, 3)),
+        ((3, 2, 20, 20), (0, 2, 3)),
     ],
     ids=str,
 )  # fmt: skip
@@ -310,3 +311,48 @@ def test_one_lane_of_a_narrow_dtype(dtype: Any, n: int) -> None:
     chosen = graph.call(OPS["where"], (graph.call(OPS["gt"], (x, 0), {}), x, 0), {})
     graph.outputs = [chosen, graph.call(OPS["clone"], (graph.call(OPS["t"], (x,), {}),), {})]
     check(graph, [a], tol=0)
+
+
+def normalised(g: Graph, x: Value, scale: Value, shape: tuple[int, ...]) -> tuple[Value, Value, Value]:
+    """x less its mean over all but dim 1, that times `scale` behind a ReLU, and the mask of the ReLU."""
+    mean = g.call(OPS["mean"], (x,), {"dim": (0, 2, 3), "keepdim": True})
+    centred = g.call(OPS["sub"], (x, mean), {})
+    out = g.call(OPS["relu"], (g.call(OPS["mul"], (centred, scale), {}),), {})
+    return centred, out, g.call(OPS["gt"], (out, 0), {})
+
+
+def stored_by(steps: list[Any]) -> set[Value]:
+    return {v for s in steps for v in (s.writes if isinstance(s, Kernel) else s.call.results)}
+
+
+@pytest.mark.parametrize("shape", [(32, 4, 32, 32), (24, 16, 20, 19), (96, 6, 16, 15)], ids=str)
+def test_what_follows_from_kept_arrays_is_not_stored(shape: tuple[int, ...]) -> None:
+    """The difference from the mean and a ReLU's mask, read on the other side of a product."""
+    rng, g = np.random.default_rng(15), Graph()
+    (x, a), (scale, b) = given(g, rng, shape), given(g, rng, (1, shape[1], 1, 1))
+    w, c = given(g, rng, (shape[-1],) * 2)
+    centred, out, mask = normalised(g, x, scale, shape)
+    flat = g.call(OPS["unsafe_view"], (out,), {"shape": (out.shape[0] * out.shape[1] * out.shape[2], shape[-1])})
+    back = g.call(OPS["unsafe_view"], (g.call(OPS["mm"], (flat, w), {}),), {"shape": shape})
+    masked = g.call(OPS["mul"], (back, mask), {})
+    total = g.call(OPS["sum"], (g.call(OPS["mul"], (masked, centred), {}),), {"dim": (0, 2, 3), "keepdim": True})
+    g.outputs = [g.call(OPS["mul"], (g.call(OPS["mul"], (centred, total), {}), masked), {})]
+    steps = check(g, [a, b, c], tol=5e-3)
+    stored = stored_by(steps)
+    assert out in stored and centred not in stored and mask not in stored
+
+
+def test_what_others_than_loops_read_is_stored() -> None:
+    """A product, rows that are looked up and the program's outputs need their arrays in memory."""
+    rng, g = np.random.default_rng(16), Graph()
+    shape = (16, 4, 32, 32)
+    (x, a), (scale, b), (w, c) = given(g, rng, shape), given(g, rng, (1, 4, 1, 1)), given(g, rng, (32, 32))
+    centred, out, mask = normalised(g, x, scale, shape)
+    rows = g.call(OPS["unsafe_view"], (centred,), {"shape": (2048, 32)})
+    index = g.input(Spec((7,), I64))
+    g.outputs = [
+        g.call(OPS["mm"], (rows, w), {}), mask, out,
+        g.call(OPS["embedding"], (rows, index), {"padding_idx": -1, "scale_by_count": False}),
+    ]  # fmt: skip
+    steps = check(g, [a, b, c, rng.integers(0, 2048, 7)], tol=1e-4)
+    assert {centred, mask, out} <= stored_by(steps)

@@ -13,7 +13,7 @@ import pytest
 import rushlight
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.interpret import interpret
-from rushlight.compiler.passes import cse, dce, optimise, simplify
+from rushlight.compiler.passes import cse, dce, layouts, optimise, simplify
 from rushlight.compiler.passes.patterns import RULES, Rule, Symbol
 from rushlight.compiler.text import parse, text
 from rushlight.compiler.trace_array import write_view
@@ -28,7 +28,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1.5, -2.25, 800.0, -80
 NUMBERS = [2.0, -0.5, 3.0]
 
 
-@pytest.mark.parametrize("stage", [simplify, cse, dce], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("stage", [simplify, cse, dce, layouts], ids=lambda f: f.__name__)
 def test_example_in_the_docstring(stage):
     _, before, after = stage.__doc__.split("::\n")
     source = textwrap.dedent(before.rpartition("\n\n")[0]).strip()
@@ -119,6 +119,23 @@ PROGRAMS = {
         %2: f32[2, 1, 12] = unsafe_view(%0, shape=(2, 1, 12))
         %3: f32[2, 12] = neg(%1)
         return %3, %2
+        """,
+    ),
+    "dims joined, turned and cut again": (
+        """
+        %0: f32[2, 5, 12] = input()
+        %1: f32[5, 2, 12] = transpose(%0, dim0=0, dim1=1)
+        %2: f32[5, 6, 4] = unsafe_view(%1, shape=(5, 6, 4))
+        %3: f32[6, 5, 4] = transpose(%2, dim0=0, dim1=1)
+        %4: f32[2, 3, 5, 4] = view_as(%3, shape=(2, 3, 5, 4))
+        return %4
+        """,
+        """
+        %0: f32[2, 5, 12] = input()
+        %1: f32[5, 2, 12] = transpose(%0, dim0=0, dim1=1)
+        %2: f32[5, 2, 3, 4] = unsafe_view(%1, shape=(5, 2, 3, 4))
+        %3: f32[2, 3, 5, 4] = permute(%2, dims=(1, 2, 0, 3))
+        return %3
         """,
     ),
     "reshape of something permuted stays": (
@@ -461,7 +478,8 @@ def test_stages_are_printed_and_written(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert shown.count("-- rushlight") == 1 and text(done) in shown
     names = sorted(p.name[4:] for p in tmp_path.iterdir())
-    assert names == ["cse.txt", "cse.txt", "dce.txt", "graph.txt", "simplify.txt", "simplify.txt", "trace.txt"]
+    stages = ["cse", "cse", "dce", "graph", "layouts", "simplify", "simplify", "trace"]
+    assert names == [f"{stage}.txt" for stage in stages]
 
 
 def test_an_unknown_stage_is_refused():

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from rushlight.compiler.access import resolve
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.graph import Graph, Value
-from rushlight.compiler.interpret import run_call
-from rushlight.compiler.kernels.pool_lowering import SEEDS
+from rushlight.compiler.interpret import interpret, run_call
+from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.pool_lowering import SEEDS, spreads
+from rushlight.compiler.schedule import schedule
 from rushlight.ops.kinds import OPS
 from rushlight.ops.pool import even_windows, pool_windows, pooled_size
 from rushlight.spec import Spec
@@ -125,3 +127,64 @@ def test_adaptive(size: tuple[int, ...], out: tuple[int, ...], layout: str) -> N
     for lead in ((3, 19), (1, 1)):
         run(f"adaptive_avg_pool{len(size)}d", {"output_size": out}, [numbers((*lead, *size), "f4", layout, False)])
         run("adaptive_avg_pool_grad", {"size": size}, [numbers((*lead, *out), "f4", layout, False)])
+
+
+def followed(g: Graph, spread: Value, lead: tuple[int, ...], more: dict[Value, Any], whole: bool) -> None:
+    """What follows a gradient in a network: a mask, a factor per channel, the sum over each channel; checked."""
+    shape = spread.shape
+    dims = len(shape) - len(lead)
+    rng = np.random.default_rng(2)
+    mask = g.input(Spec(shape, np.dtype(np.bool_)))
+    per_channel = g.input(Spec((lead[-1], *[1] * dims), spread.dtype))
+    more[mask], more[per_channel] = rng.random(shape) < 0.5, rng.standard_normal(per_channel.shape).astype(spread.dtype)
+    out = g.call(OPS["mul"], (g.call(OPS["mul"], (spread, mask), {}), per_channel), {})
+    summed = tuple(i for i in range(len(shape)) if i != len(lead) - 1)
+    g.outputs = [g.call(OPS["sum"], (out,), {"dim": summed, "keepdim": False}), *([out] if whole else [])]
+    steps = schedule(g)
+    kernels = [step for step in steps if isinstance(step, Kernel)]
+    if len(kernels) < len(steps):
+        assert not spreads(spread.call)
+        return
+    assert "gradient" in kernels[0].name
+    assert not spreads(spread.call) or "+ mul mul sum" in kernels[0].name
+    wanted, _ = interpret(g, [more[v] for v in g.inputs])
+    for seed in range(2):
+        known = dict(more)
+        run_fenced(kernels, known, seed)
+        for value, right in zip(g.outputs, wanted, strict=True):
+            close = 1e-4 if right.dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(known[value], right, rtol=close, atol=close * max(1, right.size // 50))
+
+
+@SLOW
+@given(windows(), DTYPES, LAYOUTS, st.booleans(), st.booleans())
+def test_what_follows_a_gradient(case: Any, dtype: str, layout: str, of_maximum: bool, whole: bool) -> None:
+    lead, size, kernel, stride, padding, dilation, ceil = case
+    if not of_maximum:
+        dilation, padding = (1,) * len(size), tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
+        if min(pooled_size(size, kernel, stride, padding, dilation, ceil)) < 1:
+            return
+    found = pool_windows(size, kernel, stride, padding, dilation, ceil)
+    given_ = numbers((*lead, *found.output_size), dtype, layout, False)
+    g = Graph()
+    source = g.input(Spec(given_.shape, given_.dtype), strides=None if given_.flags.c_contiguous else given_.strides)
+    known: dict[Value, Any] = {source: given_}
+    if of_maximum:
+        params = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil}
+        x = np.random.default_rng(1).standard_normal((*lead, *size)).astype(dtype)
+        made = OPS[f"max_pool{len(size)}d_with_codes"].eager((x,), params)[1]
+        codes = g.input(Spec(made.shape, made.dtype))
+        known[codes] = made
+        spread = g.call(OPS["max_pool_grad"], (source, codes), {"windows": found})
+    else:
+        more = {"windows": found, "count_include_pad": True, "divisor": None}
+        spread = g.call(OPS["avg_pool_grad"], (source,), more)
+    followed(g, spread, lead, known, whole)
+
+
+@pytest.mark.parametrize(("size", "out"), [((8, 6), (4, 2)), ((8, 8), (1, 1))])
+def test_what_follows_an_adaptive_gradient(size: tuple[int, ...], out: tuple[int, ...]) -> None:
+    g = Graph()
+    source = g.input(Spec((3, 5, *out), np.dtype(np.float32)))
+    spread = g.call(OPS["adaptive_avg_pool_grad"], (source,), {"size": size})
+    followed(g, spread, (3, 5), {source: numbers(source.shape, "f4", "contiguous", False)}, True)

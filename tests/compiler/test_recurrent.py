@@ -17,7 +17,7 @@ from rushlight.compiler.interpret import run_call
 from rushlight.compiler.kernel import HostCall
 from rushlight.compiler.kernels import recurrent_lowering
 from rushlight.compiler.schedule import schedule
-from rushlight.ops import native, rnn
+from rushlight.ops import native, rnn, rnn_packed
 from rushlight.spec import Spec
 from tests.compiler.buffers import run_fenced
 from tests.compiler.steps import check
@@ -39,7 +39,7 @@ def _any_size(monkeypatch):
     monkeypatch.setattr(recurrent_lowering, "FEWEST", 1)
 
 
-def call_of(name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Call, dict[Any, Any]]:
+def call_of(name: str, arrays: list[Any], params: dict[str, Any], ops: Any = rnn) -> tuple[Call, dict[Any, Any]]:
     """A graph's call on arrays (None where an operand is absent), and the arrays by value."""
     graph, known, values = Graph(), {}, []
     for a in arrays:
@@ -47,7 +47,7 @@ def call_of(name: str, arrays: list[Any], params: dict[str, Any]) -> tuple[Call,
         values.append(None if a is None else graph.input(Spec(a.shape, a.dtype), strides=strides))
         if a is not None:
             known[values[-1]] = a
-    graph.call(getattr(rnn, name), tuple(values), params)
+    graph.call(getattr(ops, name), tuple(values), params)
     return graph.calls[0], known
 
 
@@ -103,10 +103,16 @@ class Drawn:
 
 
 def both_ways(
-    kind: str, d: Drawn, reverse: bool, *, biased: bool = True, layout: Any = lambda a: a, compare: Any = compare
+    kind: str, d: Drawn, reverse: bool, *, biased: bool = True, layout: Any = lambda a: a, compare: Any = compare,
+    sizes: tuple[int, ...] = (),
 ) -> None:  # fmt: skip
-    """Compare a layer and its gradient; `layout` lays out [steps, batch, features] and [batch, features]."""
-    params: dict[str, Any] = {"sizes": (d.out[1],) * d.out[0], "reverse": reverse}
+    """Compare a layer and its gradient; `layout` lays out [steps, batch, features] and [batch, features].
+
+    `sizes` are those of packed sequences.
+    """
+    params: dict[str, Any] = {"sizes": sizes or (d.out[1],) * d.out[0], "reverse": reverse}
+    if sizes:
+        d.out, d.x = (sum(sizes), d.out[2]), d((sum(sizes), d.x.shape[2]))
     states = [layout(d(d.state)) for _ in range(2 if kind == "lstm" else 1)]
     biases = d.biases if biased else (None, None)
     operands = [layout(d.x), *states, *map(layout, d.weights), *biases]
@@ -138,6 +144,18 @@ def test_double_precision_and_direction(kind, reverse):
 
 def test_reverse_single_precision():
     both_ways("lstm", Drawn("lstm", (5, 20, 6, 31), F32), reverse=True)
+
+
+# batches that fall within a chunk, at its end, by whole chunks, and not at all
+FALLING = [(5, 5, 3, 2, 2, 1), (17, 16, 16, 15, 4, 1, 1), (40, 33, 32, 31, 20, 16, 15, 8, 1), (3, 3)]
+
+
+@pytest.mark.parametrize("sizes", FALLING)
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed(kind, sizes):
+    for reverse, features, guard in ((False, 9, "after"), (True, 33, "before"), (True, 16, "after")):
+        d = Drawn(kind, (len(sizes), sizes[0], 5, features), F64 if features == 16 else F32)
+        both_ways(kind, d, reverse, sizes=sizes, compare=lambda *a, g=guard: compare_program(*a, guard=g))
 
 
 def batch_first(a: Any) -> Any:
@@ -299,6 +317,77 @@ def test_eager_layers_of_some_size_run_natively(mode, monkeypatch):
     monkeypatch.setattr(native, "run", lambda *_: native.MISSING)
     for a, b in zip(fast, gradients(), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * float(np.abs(b).max()))
+
+
+def packed_gradients(mode: str, lengths: list[int], dtype: Any) -> list[Any]:
+    """Outputs, last states and gradients of a layer over sequences of some lengths."""
+    torch.manual_seed(0)
+    net = getattr(torch.nn, mode)(24, 48, bidirectional=True).to(dtype)
+    x = torch.randn(lengths[0], len(lengths), 24, dtype=dtype, requires_grad=True)
+    out, last = net(torch.nn.utils.rnn.pack_padded_sequence(x, lengths))
+    ends = last if isinstance(last, tuple) else (last,)
+    ((out.data**2).sum() + sum(s.sin().sum() for s in ends)).backward()
+    return [t.detach().float().numpy() for t in (out.data, *ends, x.grad, *(p.grad for p in net.parameters()))]
+
+
+@pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN"])
+def test_packed_layers_of_all_lengths_share_kernels(mode, monkeypatch):
+    eager._programs.clear()
+    eager._counts.clear()
+    batches = [sorted((50 - (7 * k * i) % 31 for i in range(19)), reverse=True) for k in (1, 2, 3)]
+    found = [packed_gradients(mode, lengths, torch.float32) for lengths in batches]
+    made = [key[0] for key, native in eager._programs.items() if native is not None and "packed" in str(key[0])]
+    assert len({sum(lengths) for lengths in batches}) > 1
+    assert len(made) == 4, made
+    monkeypatch.setattr(native, "run", lambda *_: native.MISSING)
+    for lengths, arrays in zip(batches, found, strict=True):
+        for a, b in zip(arrays, packed_gradients(mode, lengths, torch.float32), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * float(np.abs(b).max()))
+
+
+def test_packed_ops_on_arrays():
+    sizes, room = (6, 4, 1), 17
+    table = np.zeros((2, 4), np.int64)
+    table[:, :3] = sizes, (0, 6, 10)
+    for kind in KINDS:
+        d = Drawn(kind, (3, 6, 4, 5), F32)
+        gates = d.weights[1].shape[0]
+        c0, g_c = (d(d.state), d(d.state)) if kind == "lstm" else (None, None)
+        operands = [d((room, gates)), table, d(d.state), c0, d.weights[1], *d.biases]
+        out = compare_used("packed_layer", operands, {"kind": kind, "reverse": True}, 11)
+        kept = [out[0] if kind != "lstm" else None, out[-1 if kind == "gru" else 3] if gates > 5 else None]
+        grads = [d((room, 5)), table, d(d.state), g_c, operands[2], c0, d.weights[1], *kept]
+        compare_used("packed_gate_grads", [*grads, out[-1] if kind == "lstm" else None],
+                     {"kind": kind, "reverse": True}, 11)  # fmt: skip
+
+
+def compare_used(name: str, arrays: list[Any], params: dict[str, Any], used: int) -> tuple[Any, ...]:
+    """`compare` of an op of `rnn_packed` where there are as many rows as `used`; what lies behind is left out."""
+    call, known = call_of(name, arrays, params, rnn_packed)
+    kernels = recurrent_lowering.SEEDS[name](call, resolve)
+    given = dict(known)
+    expected = run_call(call, lambda v: given[v])
+    run_fenced(kernels, known)
+    for value, right in zip(call.results, expected, strict=True):
+        room, found = arrays[0].shape[0], known[value]
+        if found.ndim == 1:
+            found, right = (a[: a.size // room * used] for a in (found, right))
+        elif room in found.shape:
+            cut = (slice(used),) if found.shape[0] == room else (slice(None), slice(used))
+            found, right = found[cut], right[cut]
+        assert_close(found, right)
+    return expected
+
+
+@pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN"])
+def test_half_precision_runs_in_single(mode):
+    torch.manual_seed(0)
+    net = getattr(torch.nn, mode)(24, 48).to(torch.bfloat16)
+    x = torch.randn(9, 20, 24)
+    out, _ = net(x.to(torch.bfloat16))
+    wide, _ = net.float()(x.to(torch.bfloat16).float())
+    assert out.dtype is torch.bfloat16
+    np.testing.assert_allclose(out.float().detach().numpy(), wide.detach().numpy(), rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN"])

@@ -12,7 +12,8 @@ import pytest
 from rushlight.backends import numpy as xp_numpy
 from rushlight.compiler import vmath_tables
 from rushlight.compiler.binding import is_available
-from rushlight.compiler.lanes import Namespace
+from rushlight.compiler.lanes import Namespace, apply
+from rushlight.ops.kinds import OPS
 from tests.compiler.lane_code import Functions
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs llvmlite")
@@ -193,3 +194,25 @@ def test_remainders_are_exact() -> None:
         for name in ("fmod", "remainder", "floor_divide"):
             with np.errstate(all="ignore"):
                 np.testing.assert_array_equal(code(f"{name}0", x, y), getattr(np, name)(x, y), err_msg=name)
+
+
+def test_gelu_and_its_slope() -> None:
+    """The normal distribution function is exact to some units of its own last place, in its tail too."""
+    mp = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.standard_normal(500) * 3, rng.uniform(-13, 6, 500), [0.0, -0.0, 40.0, -40.0]]).astype("f4")
+    code = Functions()
+    for name in ("gelu", "gelu_slope"):
+        code.add(name, lambda e, a, n=name: apply(OPS[n], e, [a], dict(OPS[n].defaults)), [x.dtype], 16)
+    code.compile()
+    got, slope = code("gelu", x), code("gelu_slope", x)
+    below = np.array([float(mp.ncdf(float(a))) for a in x])
+    wide = x.astype("f8")
+    power = np.exp(-wide * wide / 2) / np.sqrt(2 * np.pi)
+    near = x > -6
+    np.testing.assert_allclose(got[near], (wide * below)[near], rtol=4e-6)
+    np.testing.assert_allclose(got, wide * below, rtol=1e-4, atol=1e-38)
+    np.testing.assert_allclose(slope, below + wide * power, rtol=0, atol=3e-7)
+    special = np.array([np.inf, np.nan, -1e30, 1e30, -15.0], "f4")
+    np.testing.assert_array_equal(code("gelu", special), np.array([np.inf, np.nan, -0.0, 1e30, -0.0], "f4"))
+    np.testing.assert_array_equal(code("gelu_slope", special[1:]), np.array([np.nan, 0, 1, 0], "f4"))

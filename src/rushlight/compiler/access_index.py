@@ -56,6 +56,7 @@ def _labels(call: Call, index: Any) -> None:
 CHECKS: dict[str, tuple[int, Callable[[Call, Any], None]]] = {
     "embedding": (1, _rows), "embedding_with_sparse_gradient": (1, _rows), "one_hot": (0, _classes),
     **dict.fromkeys(("gather", "take_along", "place_along", "scatter_add_zeros"), (1, _along)),
+    **dict.fromkeys(("index_select", "index_add", "scatter_add"), (1, _along)),
     **dict.fromkeys(("cross_entropy", "cross_entropy2d", "nll_loss", "nll_loss2d"), (1, _labels)),
 }  # fmt: skip
 """Ops that look up by an operand: its position, and what raises where it is out of range."""

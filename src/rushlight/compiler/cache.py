@@ -126,6 +126,7 @@ def _objects(missing: dict[str, Source]) -> list[bytes]:
         for name, data in zip(to_make, _compile([(name, missing[name]) for name in to_make]), strict=True):
             objects[name] = data
             write(folder, name, data)
+        target.give_back()
         # to look through the folder takes a while; one name in 256 begins so
         if any(name.startswith("00") for name in to_make):
             trim(folder)

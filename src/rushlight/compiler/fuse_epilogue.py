@@ -9,6 +9,7 @@ from rushlight.compiler import lanes
 from rushlight.compiler.access import Access, byte_strides
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernels.epilogue import Epilogue
+from rushlight.compiler.kernels.pool_lowering import POOL_GRADIENTS, plane_dims
 from rushlight.compiler.lanes import Emitter, Lanes
 from rushlight.compiler.loops import Group
 from rushlight.compiler.loops_nest import Form, Strides
@@ -16,8 +17,10 @@ from rushlight.compiler.loops_nodes import Node, Term
 from rushlight.compiler.loops_space import Misfit, Run, Space
 
 PRODUCTS = frozenset({"mm", "bmm", "batched_matmul"})
-FUSABLE = PRODUCTS | {"convolution", "convolution_transposed"}
-MOST_POINTS = 12
+CONVOLUTIONS = frozenset({"convolution", "convolution_transposed"})
+FUSABLE = PRODUCTS | CONVOLUTIONS | POOL_GRADIENTS
+# Of what follows a convolution, which is written out for each of a block's vectors.
+MOST_POINTS, MOST_EXPENSIVE = 12, 1
 MOST_ARRAYS = 8
 
 
@@ -33,14 +36,11 @@ def product_group(space: Space, call: Call) -> Group:
 def epilogue_of(space: Space, form: Form, group: Group, stored: Sequence[Value]) -> Epilogue | None:
     """What a product's kernel does besides the product; None where it only stores it. Raises `Misfit`."""
     product = next(n for n in group.nodes if n.kind == "product")
-    order = tuple(a for run in product.runs for a in space.resolve(run))
-    if form.combined:
-        raise Misfit("combines what a product has not finished")
-    if any(o != order for o in form.orders):
-        raise Misfit("results in another order than the product's")
+    seed = group.calls[0]
+    sums = _check_order(space, form, product, seed)
     points = [n for n in form.nodes if n.kind == "point"]
-    is_convolution = group.calls[0].op.name not in PRODUCTS
-    if is_convolution and (len(points) > MOST_POINTS or any(n.is_expensive for n in points)):
+    expensive = sum(n.is_expensive for n in points)
+    if seed.op.name in CONVOLUTIONS and (len(points) > MOST_POINTS or expensive > MOST_EXPENSIVE):
         raise Misfit("too much arithmetic for the registers of a product")
     loads = [n for n in form.nodes if n.kind == "load"]
     if len(loads) + len(stored) > MOST_ARRAYS or any(n.kind in ("index", "rows") for n in form.nodes):
@@ -48,14 +48,38 @@ def epilogue_of(space: Space, form: Form, group: Group, stored: Sequence[Value])
     if len(form.nodes) == 1:
         return None
     inputs = tuple(_input(space, product, n, form.strides[n]) for n in loads)
-    outputs = [group.results[v].node.found() for v in stored]
+    plain = [v for v in stored if v not in sums]
+    outputs = [group.results[v].node.found() for v in plain] + [n.args[0].found() for n in sums.values()]
     return Epilogue(
         emit=_emitter(form.nodes, product, loads, outputs),
         inputs=inputs,
-        outputs=tuple(stored),
+        outputs=tuple(plain),
         key=_key(form.nodes, outputs),
         calls=tuple(group.calls[1:]),
+        sums=tuple(sums),
     )
+
+
+def _check_order(space: Space, form: Form, product: Node, seed: Call) -> dict[Value, Node]:
+    """The results that are sums over planes, with their nodes; raises `Misfit` where one is in another order."""
+    runs = [space.resolve(run) for run in product.runs]
+    order = tuple(a for run in runs for a in run)
+    if not form.combined:
+        if any(o != order for o in form.orders):
+            raise Misfit("results in another order than the product's")
+        return {}
+    if seed.op.name not in POOL_GRADIENTS or any(a.kind == "reduce" for n in form.nodes for a in n.operands):
+        raise Misfit("combines what a product has not finished")
+    lead = tuple(a for run in runs[: -plane_dims(seed)] for a in run)
+    sums: dict[Value, Node] = {}
+    for store, found in zip(form.stores, form.orders, strict=True):
+        node = store.node
+        if node.kind == "reduce":
+            sums[store.value] = node
+        right = node.op == "sum" and node.dtype == product.dtype if node.kind == "reduce" else True
+        if not right or found != (lead if node.kind == "reduce" else order):
+            raise Misfit("results in another order than the product's")
+    return sums
 
 
 def _input(space: Space, product: Node, node: Node, strides: Strides) -> Access:
@@ -87,7 +111,7 @@ def _emitter(nodes: list[Node], product: Node, loads: list[Node], outputs: list[
     def emit(emitter: Emitter, x: Lanes, operands: Sequence[Lanes]) -> Sequence[Lanes]:
         env: dict[Node, Lanes] = {product: x.astype(product.dtype), **dict(zip(loads, operands, strict=True))}
         for node in nodes:
-            if node not in env:
+            if node not in env and node.kind != "reduce":
                 env[node] = compute(emitter, node, env)
         count = x.count
         return [env[n] if env[n].count == count else emitter.splat(env[n], count) for n in outputs]
@@ -110,6 +134,6 @@ def _key(nodes: list[Node], outputs: list[Node]) -> str:
     lines = []
     for n in nodes:
         args = [f"%{numbers[a.found()]}" if isinstance(a, Node) else repr(a) for a in n.args]
-        op = "" if n.op is None else n.op.name
+        op = "" if n.op is None else n.op if isinstance(n.op, str) else n.op.name
         lines.append(f"{n.kind} {op} {n.dtype} {' '.join(args)} {sorted(n.params.items()) if n.params else ''}")
     return "\n".join([*lines, f"to {[numbers[n] for n in outputs]}"])

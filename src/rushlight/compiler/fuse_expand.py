@@ -13,13 +13,14 @@ import numpy as np
 
 from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.graph import Call, Graph, Value
+from rushlight.compiler.kernels.pool_lowering import plane_dims, spreads
 from rushlight.compiler.loops_nodes import INDEX
 from rushlight.dtypes import NP_HALF
 from rushlight.ops import elementwise, linear, matmul, reduce
-from rushlight.ops.kinds import OPS, normal_dims
+from rushlight.ops.kinds import OPS, Elementwise, normal_dims
 from rushlight.spec import Spec
 
-F32 = np.dtype(np.float32)
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 Ints = tuple[int, ...]
 # expansions are written in ops of these files
 _FILES = (elementwise, linear, matmul, reduce)
@@ -203,12 +204,18 @@ def _picks_one(index: Value, shape: Ints, dim: int) -> bool:
     )
 
 
+# Of so many elements one is picked while all are read; of more only where what makes them is part of the program.
+MOST_LOOKED_AT = 16
+
+
 def _take_along(e: Expansion, call: Call) -> bool:
     x, index = call.operands
     dim = call.params["dim"]
     if not x.shape or x.dtype.kind != "f" or not _picks_one(index, x.shape, dim % len(x.shape)):
         return False
     dim %= len(x.shape)
+    if x.call is None and x.shape[dim] > MOST_LOOKED_AT:
+        return False
     hit = e.call("eq", e.index(x.shape, dim), index)
     valid = e.call("bitwise_and", e.call("ge", index, 0), e.call("lt", index, x.shape[dim]))
     picked = e.call("sum", e.call("where", hit, x, 0.0), dim=(dim,), keepdim=True)
@@ -223,6 +230,32 @@ def _place_along(e: Expansion, call: Call) -> bool:
         return False
     hit = e.call("eq", e.index(shape, dim % len(shape)), index)
     e.call("where", hit, x, 0, into=call.result)
+    return True
+
+
+def _index_add(e: Expansion, call: Call) -> bool:
+    """What is added up by index, then added to the rest."""
+    x, index, source = call.operands
+    rows = call.op.name == "index_add"
+    if not x.shape or x.dtype not in (F32, F64) or not rows and source.shape != index.shape:
+        return False
+    alpha = call.params.get("alpha", 1)
+    if alpha != 1:
+        source = e.call("mul", source, float(alpha))
+    name = "rows_place" if rows else "scatter_add_zeros"
+    e.call("add", x, e.call(name, source, index, shape=x.shape, dim=call.params["dim"]), into=call.result)
+    return True
+
+
+def _index_at_place(e: Expansion, call: Call) -> bool:
+    """Rows added up by one index, whose negative numbers count from the end."""
+    x, (index, *others) = call.operands
+    shape = call.params["shape"]
+    if others or call.params["pattern"] != (None,) or x.dtype not in (F32, F64) or index.dtype.kind != "i":
+        return False
+    index = e.view(index, (math.prod(index.shape),))
+    index = e.call("where", e.call("lt", index, 0), e.call("add", index, shape[0]), index)
+    e.call("rows_place", e.view(x, (*index.shape, *shape[1:])), index, shape=shape, dim=0, into=call.result)
     return True
 
 
@@ -263,6 +296,8 @@ def _attention(e: Expansion, call: Call) -> bool:
 # Sums over so much that several chunks should share each: added up in two steps
 
 
+MOST_STEPS = 8
+"""Calls that are looked at for a pooling's gradient behind a value."""
 SPLIT_BYTES = 512 << 10
 ENOUGH = 8
 """Results (or vectors of results) from which on the chunks of one step suffice."""
@@ -303,6 +338,37 @@ def _split_reduction(e: Expansion, call: Call) -> bool:
     return True
 
 
+def _plane_sums(e: Expansion, call: Call) -> bool:
+    """A sum over what follows a pooling's gradient: over each plane as it is made, then over the images."""
+    x = call.operands[0]
+    dims = normal_dims(call.params["dim"], len(x.shape))
+    source = _spread_source(x)
+    if source is None or dims is None or x.dtype not in (F32, F64):
+        return False
+    lead = len(x.shape) - plane_dims(source)
+    planes, images = tuple(range(lead, len(x.shape))), tuple(d for d in dims if d < lead)
+    if not images or not set(planes) <= set(dims):
+        return False
+    keepdim = bool(call.params.get("keepdim"))
+    part = e.call("sum", x, dim=planes, keepdim=keepdim)
+    e.call("sum", part, dim=images, keepdim=keepdim, into=call.result)
+    return True
+
+
+def _spread_source(x: Any) -> Call | None:
+    """The pooling's gradient that `x` is, or follows from element by element."""
+    shape, left = x.shape, [x]
+    for _ in range(MOST_STEPS):
+        if not left:
+            return None
+        call = left.pop().call
+        if call is not None and spreads(call):
+            return call  # type: ignore[no-any-return]
+        if call is not None and isinstance(call.op, Elementwise):
+            left = [v for v in call.values() if v.shape == shape] + left
+    return None
+
+
 def _kept(shape: Ints, dims: Ints) -> Ints:
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
@@ -318,6 +384,9 @@ EXPANSIONS: dict[str, Callable[[Expansion, Call], bool]] = {
     "take_along": _take_along,
     "place_along": _place_along,
     "scatter_add_zeros": _place_along,
-    "sum": lambda e, call: _known_sum(e, call) or _split_reduction(e, call),
+    "index_add": _index_add,
+    "scatter_add": _index_add,
+    "index_at_place": _index_at_place,
+    "sum": lambda e, call: _known_sum(e, call) or _plane_sums(e, call) or _split_reduction(e, call),
     **dict.fromkeys(("mean", "amax", "amin", "max_all", "min_all"), _split_reduction),
 }

@@ -8,13 +8,13 @@ from typing import Any
 
 from rushlight import config
 from rushlight.compiler.binding import is_available
+from rushlight.compiler.cache_schedule import scheduled
 from rushlight.compiler.graph import Graph, Value
 from rushlight.compiler.guards import Guards, Names, Test, Unguardable, check_state
 from rushlight.compiler.guards_code import MISS, Bound, Results, Writer, checker, compiled_function, compiled_tests
 from rushlight.compiler.guards_places import Place, Rebinds
 from rushlight.compiler.passes import optimise
 from rushlight.compiler.program import build, host_steps
-from rushlight.compiler.schedule import schedule
 from rushlight.compiler.trace import Trace
 from rushlight.compiler.trace_array import Restart, TraceBreak, is_users, line_of
 from rushlight.compiler.trace_backward import Backward, Lazy, alive_in, tensors_in
@@ -304,7 +304,7 @@ def program_of(graph: Graph) -> Any:
     """The planned program of a graph: native where that can be, else on NumPy."""
     graph = optimise(graph)
     native = is_available() and config.get("JIT")
-    return build(graph, schedule(graph) if native else host_steps(graph))
+    return build(graph, scheduled(graph) if native else host_steps(graph))
 
 
 def is_internal(error: BaseException) -> bool:

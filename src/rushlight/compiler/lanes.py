@@ -33,7 +33,8 @@ from rushlight.compiler.lanes_core import Emitter as Emitter
 from rushlight.compiler.lanes_core import Lanes as Lanes
 from rushlight.compiler.lanes_core import promote as promote
 from rushlight.dtypes import NP_HALF
-from rushlight.ops.kinds import Elementwise, Op
+from rushlight.ops.activation import INV_SQRT_2PI
+from rushlight.ops.kinds import OPS, Elementwise, Op
 from rushlight.spec import Spec
 
 Number = Any
@@ -330,8 +331,22 @@ def _nan_to_num(xp: Namespace, x: Lanes, nan: Any = 0.0, posinf: Any = None, neg
     return xp.where(x != x, nan or 0.0, out)
 
 
-BODIES: dict[str, Callable[..., Lanes]] = {"nan_to_num": _nan_to_num}
-"""Bodies for elementwise ops whose own calls a NumPy function."""
+def _gelu(xp: Namespace, x: Lanes, approximate: str = "none") -> Lanes:
+    if approximate != "none" or x.dtype != F32:
+        return OPS["gelu"].body(xp, x, approximate)
+    below, _ = vmath.normal(x.strict())
+    return x * below.loose()
+
+
+def _gelu_slope(xp: Namespace, x: Lanes) -> Lanes:
+    if x.dtype != F32:
+        return OPS["gelu_slope"].body(xp, x)
+    below, power = vmath.normal(x.strict())
+    return (x.strict() * INV_SQRT_2PI).fma(power, below).loose()
+
+
+BODIES: dict[str, Callable[..., Lanes]] = {"nan_to_num": _nan_to_num, "gelu": _gelu, "gelu_slope": _gelu_slope}
+"""Bodies for elementwise ops whose own calls a NumPy function, or takes longer than it must."""
 
 
 def apply(op: Op, emitter: Emitter, operands: Sequence[Lanes | Number | None], params: dict[str, Any]) -> Lanes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rushlight.compiler.binding import ir
 from rushlight.compiler.lanes import Lanes
-from rushlight.compiler.loops_nest import BUFFER_BYTES
+from rushlight.compiler.loops_nest import BUFFER_BYTES, side_by_side
 from rushlight.compiler.loops_nodes import Node
 from rushlight.compiler.loops_values import Env, Piece, Slots, Values, identity, is_softmax
 
@@ -242,7 +242,8 @@ class Writer(Values):
         if pieces is not None:
             totals = self._register_row(phase, pieces, nodes, reductions)
         else:
-            start = self._start(reductions, nest.unroll)
+            self.unroll = min(side_by_side(nodes), self._row_vectors())
+            start = self._start(reductions, self.unroll)
             totals = self._inner_loops(0, phase, dict(self.outer), nodes, reductions, start)
         copies = len(totals) // max(1, len(reductions))
         for k, node in enumerate(reductions):
@@ -254,6 +255,10 @@ class Writer(Values):
             if quotients:
                 self.inverses.update(dict.fromkeys(quotients, total.constant(1) / total))
         self.buffered.update(n for n in nodes if n in self.buffers)
+
+    def _row_vectors(self) -> int:
+        """Vectors of a row's lanes, rounded up to a power of two."""
+        return 1 << (-(-self.nest.lane_size // self.nest.width) - 1).bit_length()
 
     def _register_pieces(self) -> list[Piece]:
         pieces = self._rest_pieces(self.const(0), 0, self.nest.lane_size)
@@ -296,8 +301,8 @@ class Writer(Values):
     def _lane_loop(
         self, phase: int, env: Env, nodes: list[Node], reductions: list[Node], totals: list[Any]
     ) -> list[Any]:
-        nest = self.nest
-        step = nest.width * nest.unroll
+        nest, unroll = self.nest, self.unroll
+        step = nest.width * unroll
         whole, rest = divmod(nest.lane_size, step)
 
         def pieces_body(pieces: list[Piece], sums: list[Any]) -> list[Any]:
@@ -309,13 +314,13 @@ class Writer(Values):
                         here[node] = self.compute(node, here, piece, phase)
                 self.store_level(2 + len(nest.inner), phase, here, piece)
                 for k, node in enumerate(reductions):
-                    at = k * nest.unroll + u
+                    at = k * unroll + u
                     out[at] = self._accumulate(node, out[at], here, piece.mask)
             return out
 
         def body(i: Any, sums: list[Any]) -> list[Any]:
             base = self.times(i, step)
-            starts = [self.b.add(base, self.const(u * nest.width)) if u else base for u in range(nest.unroll)]
+            starts = [self.b.add(base, self.const(u * nest.width)) if u else base for u in range(unroll)]
             return pieces_body([Piece(s, None) for s in starts], sums)
 
         if whole == 1:

@@ -312,8 +312,7 @@ def _cut(nest: Nest, width_of: Any) -> None:
     while width > 1 and width >= 2 * n:
         width //= 2
     nest.width = width
-    busy = sum(node.kind == "point" for node in nest.nodes) + 6 * sum(node.is_expensive for node in nest.nodes)
-    nest.unroll = 4 if busy <= 6 else 2 if busy <= 14 else 1
+    nest.unroll = side_by_side(nest.nodes)
     per_lane = _cost(nest)
     outer = math.prod(nest.sizes[a] for a in nest.outer)
     lanes = n if nest.mode != "row" else 1
@@ -331,6 +330,12 @@ def _cut(nest: Nest, width_of: Any) -> None:
         nest.block = nest.width * nest.unroll
     nest.items = outer * nest.blocks
     nest.per_chunk = -(-nest.items // min(wanted, nest.items))
+
+
+def side_by_side(nodes: list[Node]) -> int:
+    """How many vectors a loop works on at once, so that one waits for memory or sums while others go on."""
+    busy = sum(node.kind == "point" for node in nodes) + 6 * sum(node.is_expensive for node in nodes)
+    return 4 if busy <= 6 else 2 if busy <= 14 else 1
 
 
 def _columns(width: int, n: int, outer: int, wanted: int) -> int:

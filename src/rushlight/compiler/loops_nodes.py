@@ -25,8 +25,8 @@ NUMBERS = (bool, int, float)
 # Ops that take so long that a value needed twice is kept rather than computed again.
 EXPENSIVE = frozenset(
     "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt pow pow_scalar rpow_scalar tanh sinh cosh sin cos tan asin acos "
-    "atan atan2 asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid silu gelu mish softplus elu selu celu "
-    "log_sigmoid logaddexp logaddexp2 div rdiv reciprocal hypot xlogy".split()
+    "atan atan2 asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid silu gelu gelu_slope mish softplus elu selu "
+    "celu log_sigmoid logaddexp logaddexp2 div rdiv reciprocal hypot xlogy".split()
 )
 
 

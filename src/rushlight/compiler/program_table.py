@@ -13,6 +13,7 @@ from rushlight.compiler import plan as planning
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import HostCall
 from rushlight.compiler.program_memory import Memory, array_at
+from rushlight.ops.random import draw_contiguous, draw_into
 from rushlight.spec import Spec
 
 ndarray = np.ndarray
@@ -178,6 +179,15 @@ class HostStep:
         self.planned = [table.position(v) for v in call.values() if table.plan.root(v) in homes]
         self.results = [(table.position(v), v in homes, v) for v in call.results]
         self.drops = [table.position(v) for v in drops]
+        if call.op is draw_contiguous and self.results[0][1]:
+            self.run = self._draw  # type: ignore[method-assign]
+
+    def _draw(self) -> None:
+        """Draw right into planned memory."""
+        arrays = self.arrays
+        draw_into(arrays[self.results[0][0]], **self.call.params)
+        for at in self.drops:
+            arrays[at] = None
 
     def run(self) -> None:
         """Carry it out."""

@@ -1,10 +1,14 @@
 """The native side of a running program: its instructions one after another, their chunks on a pool of threads.
 
 The pool's workers are Python threads that enter native code once. One thread at a time may open a parallel region; a
-second one that runs a program meanwhile does its chunks alone. A region is published as one 64-bit *ticket*,
-(generation, chunks nobody has taken); whoever takes a chunk does so by a compare-and-swap of the ticket. That makes
+second one that runs a program meanwhile does its chunks alone. A region is published as two 64-bit *tickets*,
+(generation, chunks nobody has taken); whoever takes a chunk does so by a compare-and-swap of a ticket. That makes
 late workers harmless: a chunk can only be taken from the region whose ticket was read, and while such a chunk is
 unfinished nobody may change what the region is. The opener waits for the chunks, never for workers to appear.
+
+The opener begins with the chunks of the low ticket, the first ones, and the workers with those of the high ticket;
+whoever is done with his own goes on with the other's. So a thread finds in its own cache much of what it wrote for the
+kernel before, whose chunks were often the same rows.
 
 Workers look for tickets for a while (`SPINS`) and then sleep in the kernel, on Linux in a futex, elsewhere for moments.
 """
@@ -35,7 +39,8 @@ _PAUSE = {
 }
 
 _POOL = """
-@ticket = internal global i64 0, align 128
+@low = internal global i64 0, align 128
+@high = internal global i64 0, align 128
 @pending = internal global i64 0, align 128
 @sleepers = internal global i64 0, align 128
 @alarm = internal global i32 0, align 128
@@ -46,24 +51,25 @@ _POOL = """
 @generation = internal global i64 0, align 128
 @function = internal global ptr null, align 128
 @slots = internal global ptr null, align 8
-@chunks = internal global i64 0, align 8
+@low_end = internal global i64 0, align 8
+@high_end = internal global i64 0, align 8
 
-; takes chunks until none is left; returns how many it did
-define internal i64 @work() {
+; takes chunks of one ticket until none is left; returns how many it did
+define internal i64 @drain(ptr %ticket, ptr %end) {
 entry:
   br label %look
 look:
   %done = phi i64 [0, %entry], [%done, %take], [%more, %chunk]
-  %seen = load atomic i64, ptr @ticket acquire, align 8
+  %seen = load atomic i64, ptr %ticket acquire, align 8
   %left = and i64 %seen, 16777215
   %none = icmp eq i64 %left, 0
   br i1 %none, label %out, label %take
 take:
   %f = load atomic ptr, ptr @function monotonic, align 8
   %s = load atomic ptr, ptr @slots monotonic, align 8
-  %n = load atomic i64, ptr @chunks monotonic, align 8
+  %n = load atomic i64, ptr %end monotonic, align 8
   %less = sub i64 %seen, 1
-  %swap = cmpxchg ptr @ticket, i64 %seen, i64 %less acq_rel monotonic
+  %swap = cmpxchg ptr %ticket, i64 %seen, i64 %less acq_rel monotonic
   %won = extractvalue {i64, i1} %swap, 1
   br i1 %won, label %chunk, label %look
 chunk:
@@ -86,12 +92,12 @@ look:
   %on = icmp eq i32 %stop, 0
   br i1 %on, label %peek, label %out
 peek:
-  %seen = load atomic i64, ptr @ticket monotonic, align 8
-  %left = and i64 %seen, 16777215
-  %some = icmp ne i64 %left, 0
+  %some = call i1 @is_open()
   br i1 %some, label %help, label %pause
 help:
-  %did = call i64 @work()
+  %theirs = call i64 @drain(ptr @high, ptr @high_end)
+  %opener = call i64 @drain(ptr @low, ptr @low_end)
+  %did = add i64 %theirs, %opener
   %was = atomicrmw sub ptr @pending, i64 %did acq_rel
   br label %awake
 pause:
@@ -102,10 +108,8 @@ pause:
 lie:
   %bell = load atomic i32, ptr @alarm acquire, align 4
   %z = atomicrmw add ptr @sleepers, i64 1 seq_cst
-  %seen2 = load atomic i64, ptr @ticket seq_cst, align 8
+  %some2 = call i1 @is_open()
   %stop2 = load atomic i32, ptr @stopped seq_cst, align 4
-  %left2 = and i64 %seen2, 16777215
-  %some2 = icmp ne i64 %left2, 0
   %off2 = icmp ne i32 %stop2, 0
   %up = or i1 %some2, %off2
   br i1 %up, label %rise, label %sleep
@@ -117,6 +121,15 @@ rise:
   br label %awake
 out:
   ret void
+}
+
+define internal i1 @is_open() {
+  %seen = load atomic i64, ptr @high seq_cst, align 8
+  %seen2 = load atomic i64, ptr @low seq_cst, align 8
+  %both = or i64 %seen, %seen2
+  %left = and i64 %both, 16777215
+  %some = icmp ne i64 %left, 0
+  ret i1 %some
 }
 
 define internal void @ring() {
@@ -143,10 +156,17 @@ open:
   store i64 %g1, ptr @generation
   store atomic ptr %f, ptr @function monotonic, align 8
   store atomic ptr %s, ptr @slots monotonic, align 8
-  store atomic i64 %n, ptr @chunks monotonic, align 8
+  %more = add i64 %n, %crew
+  %heads = add i64 %crew, 1
+  %mine = udiv i64 %more, %heads
+  %theirs = sub i64 %n, %mine
+  store atomic i64 %mine, ptr @low_end monotonic, align 8
+  store atomic i64 %n, ptr @high_end monotonic, align 8
   store atomic i64 %n, ptr @pending monotonic, align 8
-  %t = or i64 %g1, %n
-  %old = atomicrmw xchg ptr @ticket, i64 %t seq_cst
+  %l = or i64 %g1, %mine
+  %h = or i64 %g1, %theirs
+  %old = atomicrmw xchg ptr @low, i64 %l seq_cst
+  %old1 = atomicrmw xchg ptr @high, i64 %h seq_cst
   %z = load atomic i64, ptr @sleepers seq_cst, align 8
   %asleep = icmp sgt i64 %z, 0
   br i1 %asleep, label %wake, label %go
@@ -154,8 +174,10 @@ wake:
   call void @ring()
   br label %go
 go:
-  %mine = call i64 @work()
-  %was = atomicrmw sub ptr @pending, i64 %mine acq_rel
+  %did = call i64 @drain(ptr @low, ptr @low_end)
+  %did1 = call i64 @drain(ptr @high, ptr @high_end)
+  %did2 = add i64 %did, %did1
+  %was = atomicrmw sub ptr @pending, i64 %did2 acq_rel
   br label %join
 join:
   %turns = phi i64 [0, %go], [%turns1, %pause], [%turns1, %yield]
@@ -232,7 +254,8 @@ define void @dismiss(i32 %stop) {
 
 ; in a child process: nobody else is here
 define void @forget() {
-  store i64 0, ptr @ticket
+  store i64 0, ptr @low
+  store i64 0, ptr @high
   store i64 0, ptr @pending
   store i64 0, ptr @sleepers
   store i32 0, ptr @stopped

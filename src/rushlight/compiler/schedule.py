@@ -9,14 +9,11 @@ from __future__ import annotations
 import gc
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from rushlight.compiler.access import resolve
 from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.binding import is_available
 from rushlight.compiler.fuse_epilogue import FUSABLE, epilogue_of, product_group
-from rushlight.compiler.fuse_expand import expanded
 from rushlight.compiler.graph import Call, Graph, Value
 from rushlight.compiler.kernel import HostCall, Kernel, Step
 from rushlight.compiler.kernels import (
@@ -27,9 +24,12 @@ from rushlight.compiler.kernels import (
     recurrent_lowering,
 )
 from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, fused_kernel, group_of, joined, separate
+from rushlight.compiler.loops_along import place_kernel, take_kernel
 from rushlight.compiler.loops_cat import cat_kernel
 from rushlight.compiler.loops_nest import Form, analyse
 from rushlight.compiler.loops_scatter import scatter_kernel
+from rushlight.compiler.schedule_again import compute_again
+from rushlight.compiler.schedule_units import Unit, Units
 from rushlight.ops.kinds import Elementwise, View
 
 MOST_NODES = 120
@@ -42,6 +42,8 @@ SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
     **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
     **attention_lowering.SEEDS,
     "embedding_grad": scatter_kernel,
+    **dict.fromkeys(("gather", "take_along", "index_select"), take_kernel),
+    **dict.fromkeys(("place_along", "scatter_add_zeros", "rows_place"), place_kernel),
     "cat": cat_kernel, "stack": cat_kernel,
 }  # fmt: skip
 """Kernels with loops of their own: op name to `make(call, resolve)`, which gives None for what it cannot do."""
@@ -53,44 +55,13 @@ class Schedule(list[Step]):
     Attributes
     ----------
     reasons : (maker, user, why they do not share a kernel), for neighbours that do not
+    calls : those of the graph, some replaced by their expansion
     """
 
     def __init__(self, steps: Any = ()) -> None:
         super().__init__(steps)
         self.reasons: list[tuple[Call, Call, str]] = []
-
-
-@dataclass(eq=False)
-class Unit:
-    """Calls that become one step.
-
-    Attributes
-    ----------
-    group : what they compute, where others may join
-    kernel : made already; of a product, with what follows it
-    before : the units it needs, directly or not, as bits
-    stored : results that others need
-    seed : the product that the others follow
-    reads, made : the memory that they look at, and what they make
-    effect_before, next_effect : of a draw of random numbers, those before and after it
-    bit : its place in `before` of others
-    """
-
-    number: int
-    calls: list[Call]
-    group: Group | None = None
-    kernel: Kernel | list[Kernel] | None = None
-    before: int = 0
-    stored: list[Value] = field(default_factory=list)
-    seed: Call | None = None
-    reads: set[Value] = field(default_factory=set)
-    made: list[Value] = field(default_factory=list)
-    effect_before: Unit | None = None
-    next_effect: Unit | None = None
-    bit: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.bit = 1 << self.number
+        self.calls: list[Call] = []
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -109,90 +80,25 @@ def schedule(graph: Graph) -> Schedule:
             gc.enable()
 
 
-class _Scheduler:
-    """Units in the making."""
+class _Scheduler(Units):
+    """Which units join, and their order."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.space = Space()
-        self.units: dict[int, Unit] = {}
-        self.maker: dict[Value, Unit] = {}
-        self.owner: dict[int, Unit] = {}
-        self.readers: dict[Value, dict[int, Unit]] = {}
-        self.copied: set[Value] = set()
-        self.roots: dict[Value, Value] = {}
+        super().__init__(graph)
+        self.postponed: list[tuple[Unit, Unit]] = []
         self.reasons: list[tuple[Call, Call, str]] = []
-        self.calls = list(self._needed(_alive(graph, expanded(graph))))
-        self.users = self._users()
-        self.kept = {self.root(v) for v in graph.kept()}
-        self.last_effect: Unit | None = None
-        self.count = 0
-
-    def root(self, value: Value) -> Value:
-        """The value whose memory `value` shows."""
-        found = self.roots.get(value)
-        if found is None:
-            access = resolve(value, self.copied)
-            if access is None:
-                raise AssertionError(f"{value!r} has no memory")
-            found = self.roots[value] = access.root
-        return found
-
-    def _access(self, value: Value) -> Any:
-        return resolve(value, self.copied)
-
-    def _needed(self, calls: list[Call]) -> Iterator[Call]:
-        """All but views of memory; those that need a copy are noted as values with memory of their own."""
-        for call in calls:
-            if isinstance(call.op, View):
-                if all(resolve(v, self.copied) is not None for v in call.results):
-                    continue
-                self.copied.update(call.results)
-            yield call
-
-    def _users(self) -> dict[Value, list[Call]]:
-        users: dict[Value, list[Call]] = {}
-        for call in self.calls:
-            for value in dict.fromkeys(map(self.root, call.values())):
-                users.setdefault(value, []).append(call)
-        return users
 
     def run(self) -> Schedule:
         """Fuse and order."""
         for call in self.calls:
             self._enter(call)
+        self._join_postponed()
         self._follow_products()
+        compute_again(self)
         self._batch()
         out = Schedule(self._steps())
-        out.reasons = self.reasons
+        out.reasons, out.calls = self.reasons, self.expanded
         return out
-
-    # Units
-
-    def _new(self, calls: list[Call], **more: Any) -> Unit:
-        unit = Unit(self.count, calls, **more)
-        self.count += 1
-        unit.made = [v for c in calls for v in c.results]
-        self.owner.update((id(c), unit) for c in calls)
-        unit.reads = {self.root(v) for c in calls for v in c.values()}
-        for value in unit.reads:
-            maker = self.maker.get(value)
-            if maker is not None:
-                unit.before |= maker.before | maker.bit
-        return unit
-
-    def _register(self, unit: Unit, part: Unit | None = None) -> None:
-        """Enter a unit, or what became part of it."""
-        self.units[unit.number] = unit
-        part = part or unit
-        for call in part.calls:
-            self.owner[id(call)] = unit
-            for value in call.results:
-                self.maker[value] = unit
-        if part is not unit:
-            unit.made += part.made
-        for value in part.reads:
-            self.readers.setdefault(value, {})[unit.number] = unit
 
     def _enter(self, call: Call) -> None:
         group = self._group(call)
@@ -202,7 +108,9 @@ class _Scheduler:
         unit = self._new([call], group=group)
         unit.stored = self._stored(group, unit)
         unit = self._join_makers(unit)
-        unit = self._join_readers(unit)
+        wider = self._join_readers(unit)
+        # a product takes on what follows it once all that reads it is one group
+        unit = wider if wider is unit else self._join_makers(wider)
         self._register(unit)
 
     def _group(self, call: Call) -> Group | None:
@@ -234,31 +142,37 @@ class _Scheduler:
             self.last_effect = unit
         self._register(unit)
 
-    def _stored(self, group: Group, *units: Unit) -> list[Value]:
-        """Results of the group of some units that others need."""
-        stored = group.results if len(units) == 1 else [v for u in units for v in u.stored]
-        return [
-            v for v in stored
-            if v in self.kept or any(self.owner.get(id(user)) not in units for user in self.users.get(v, ()))
-        ]  # fmt: skip
-
     # Joining
 
     def _join_makers(self, unit: Unit) -> Unit:
         assert unit.group is not None
-        makers = {self.maker.get(self.root(v)) for v in unit.group.loads} - {None}
-        # those that need others come first: joining an earlier one would leave them in between
-        for maker in sorted(makers, key=lambda m: (-m.before.bit_count(), -m.number)):  # type: ignore[union-attr]
-            if maker is not None and self.units.get(maker.number) is maker:
+        tried: set[int] = set()
+        while True:
+            makers = {self.maker.get(self.root(v)) for v in unit.group.loads} - {None, unit}
+            left = [m for m in makers if m is not None and m.number not in tried]
+            if not left:
+                return unit
+            own = {id(c) for c in unit.calls}
+            # What only this unit reads comes first: a product that has taken the unit on takes nothing else on. Then
+            # those that need others: joining an earlier one would leave them in between.
+            maker = min(left, key=lambda m: (not self._is_private(m, own), -m.before.bit_count(), -m.number))
+            tried.add(maker.number)
+            if self.units.get(maker.number) is maker:
                 unit = self._try(maker, unit) or unit
-        return unit
+
+    def _is_private(self, maker: Unit, users: set[int]) -> bool:
+        """Whether only calls among `users` read what a unit makes."""
+        return maker.seed is None and all(
+            v not in self.kept and all(id(c) in users or self.owner.get(id(c)) is maker for c in self.users.get(v, ()))
+            for v in maker.made
+        )
 
     def _join_readers(self, unit: Unit) -> Unit:
         """Join one that reads the same large array without either needing the other."""
         assert unit.group is not None
         for value in list(unit.group.loads):
             root = self.root(value)
-            if root.dtype.itemsize * _count(root) < SHARED_BYTES:
+            if _bytes(root) < SHARED_BYTES:
                 continue
             for other in list(self.readers.get(root, {}).values())[-4:]:
                 related = other is unit or other.before & unit.bit or unit.before & other.bit
@@ -298,7 +212,8 @@ class _Scheduler:
                 return f"{maker.calls[-1].op.name} lies between"
         return ""
 
-    def _merged(self, first: Unit, second: Unit, *, late: bool = False) -> Unit | str:
+    def _merged(self, first: Unit, second: Unit, *, late: bool = False, again: bool = False) -> Unit | str:
+        """Both in one, or why not; `late`: whatever else needs the product, `again`: what was postponed before."""
         assert first.group is not None and second.group is not None
         links = []
         for value in second.group.loads:
@@ -310,12 +225,16 @@ class _Scheduler:
         try:
             group = joined(first.group, second.group, links)
             stored = self._stored(group, first, second)
+            sources = [source for source, _ in links]
+            if first.seed and not late and not again and self._is_cheaper_again(second, sources, stored):
+                self.postponed.append((first, second))
+                raise Misfit("cheaper to compute again than to keep")
             if not first.seed and group.is_pointwise(stored):
                 return self._accepted(first, second, group, stored)
             form = analyse(self.space, group.nodes, {v: group.results[v] for v in stored}, strict=True)
             why = _unwise(self.space, form)
             if first.seed and not why:
-                why = self._unfinished(group, [source for source, _ in links])
+                why = self._unfinished(group, sources)
                 if not why and not late and first.seed.result in stored:
                     why = "the product is kept"
             if first.seed and not why:
@@ -332,6 +251,37 @@ class _Scheduler:
     def _accepted(self, first: Unit, second: Unit, group: Group, stored: list[Value]) -> Unit:
         first.group, first.stored, first.kernel = group, stored, None
         return self._absorb(first, second)
+
+    def _is_cheaper_again(self, second: Unit, sources: list[Value], stored: list[Value]) -> bool:
+        """Whether a few steps follow from values that are kept anyway, and nothing but later loops needs the results.
+
+        Those loops then take the steps on, and read what is kept instead of something else of that size.
+        """
+        group = second.group
+        assert group is not None
+        made = [v for v in stored if v in group.results]
+        if not made or not sources or not all(source in stored for source in sources):
+            return False
+        if group.combines or any(n.is_expensive or n.kind == "index" for n in group.nodes):
+            return False
+        if any(self.root(v) not in sources and _bytes(self.root(v)) >= SHARED_BYTES for v in group.loads):
+            return False
+        if sum(map(_bytes, made)) < sum(map(_bytes, dict.fromkeys(sources))):
+            return False
+        own = set(map(id, second.calls))
+        return not any(
+            v in self.kept or id(user) in self.owner or user.op.name in SEEDS
+            for v in made
+            for user in self.users.get(v, ())
+            if id(user) not in own
+        )
+
+    def _join_postponed(self) -> None:
+        """What nothing took on after all joins what it follows."""
+        for first, second in self.postponed:
+            alive = all(self.units.get(unit.number) is unit for unit in (first, second))
+            if alive and not self._obstacle(first, second):
+                self._merged(first, second, again=True)
 
     def _unfinished(self, group: Group, sources: list[Value]) -> str:
         """Whether other loops read what is joined to a product: then joining this reader saves nothing."""
@@ -355,32 +305,6 @@ class _Scheduler:
         singles = [group_of(self.space, c, self.copied) for c in group.calls if c is not seed]
         return [*alone, *(fused_kernel(g, list(g.results)) for g in singles)]
 
-    def _absorb(self, first: Unit, second: Unit) -> Unit:
-        """Let `first` do what `second` does too."""
-        self.units.pop(second.number, None)
-        for value in second.reads:
-            self.readers.get(value, {}).pop(second.number, None)
-        first.calls = first.calls + second.calls
-        first.before = (first.before | second.before) & ~(first.bit | second.bit)
-        first.reads = first.reads | second.reads
-        self._register(first, second)
-        self._tell(first)
-        return first
-
-    def _tell(self, unit: Unit) -> None:
-        """Let the units that come after one know all that it needs."""
-        stack = [unit]
-        while stack:
-            unit = stack.pop()
-            known = unit.before | unit.bit
-            after = [r for v in unit.made for r in self.readers.get(v, {}).values()]
-            if unit.next_effect is not None:
-                after.append(unit.next_effect)
-            for other in after:
-                if other is not unit and known & ~other.before:
-                    other.before |= known
-                    stack.append(other)
-
     def _follow_products(self) -> None:
         """Small products that are kept and read by one other kernel (an optimizer's) do its work too.
 
@@ -389,7 +313,7 @@ class _Scheduler:
         for unit in list(self.units.values()):
             if unit.seed is None or self.units.get(unit.number) is not unit or unit.seed.result not in unit.stored:
                 continue
-            if _count(unit.seed.result) * unit.seed.result.dtype.itemsize > FOLLOWED_BYTES:
+            if _bytes(unit.seed.result) > FOLLOWED_BYTES:
                 continue
             readers = self.readers.get(unit.seed.result, {})
             followers = [r for r in readers.values() if r.group is not None and r.seed is None]
@@ -473,23 +397,12 @@ class _Scheduler:
             yield fused_kernel(unit.group, unit.stored)
 
 
-def _alive(graph: Graph, calls: list[Call]) -> list[Call]:
-    """The calls that outputs and updates need, and those with effects."""
-    needed = set(graph.kept())
-    out = []
-    for call in reversed(calls):
-        if call.has_effect or any(v in needed for v in call.results):
-            needed.update(call.values())
-            out.append(call)
-    return out[::-1]
-
-
 def _listed(made: Kernel | list[Kernel] | None) -> list[Kernel]:
     return [made] if isinstance(made, Kernel) else made or []
 
 
-def _count(value: Value) -> int:
-    n = 1
+def _bytes(value: Value) -> int:
+    n: int = value.dtype.itemsize
     for k in value.shape:
         n *= k
     return n

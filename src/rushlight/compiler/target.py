@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import struct
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -247,6 +248,24 @@ def _emit(module: Any, tm: Any) -> bytes:
         return ctypes.string_at(lib.LLVMPY_GetBufferStart(buffer), lib.LLVMPY_GetBufferSize(buffer))
     finally:
         lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@cache
+def _trim() -> Any:
+    """glibc's `malloc_trim`, None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    function = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if function is not None:
+        function.argtypes, function.restype = (ctypes.c_size_t,), ctypes.c_int
+    return function
+
+
+def give_back() -> None:
+    """Return to the system what was freed: of the megabytes that LLVM works in, the C library would keep most."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
 
 
 def undefined(image: bytes) -> list[str]:

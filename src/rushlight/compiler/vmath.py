@@ -7,6 +7,7 @@ from typing import Any
 
 from rushlight.compiler.vmath_erf import erf as erf
 from rushlight.compiler.vmath_erf import erfc as erfc
+from rushlight.compiler.vmath_erf import normal as normal
 from rushlight.compiler.vmath_exp import exp as exp
 from rushlight.compiler.vmath_exp import exp2 as exp2
 from rushlight.compiler.vmath_exp import expm1 as expm1

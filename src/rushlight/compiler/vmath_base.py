@@ -80,6 +80,14 @@ def nearest(x: Lanes, scale: float = 1.0) -> tuple[Lanes, Lanes]:
     return shifted - f.shift, shifted.view(f.bits) - f.shift_bits
 
 
+def nearest_of_square(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """-x*x rounded to an integer, as a float and as the integer, and the rest, for |x| < 2**11; of NaN the rest is."""
+    f = format_of(x)
+    shifted = x.fma(-x, f.shift)
+    k = shifted - f.shift
+    return k, shifted.view(f.bits) - f.shift_bits, x.fma(-x, -k)
+
+
 def power_of_two(n: Lanes, dtype: Any) -> Lanes:
     """2.0 ** n for integer lanes in the range of normal exponents."""
     f = SINGLE if dtype == F32 else DOUBLE

@@ -2,15 +2,33 @@
 
 float32: a polynomial near 0, beyond 0.925 from the logarithm of erfc. float64: a polynomial up to 1/2, beyond
 erfc(x) = exp(-x*x) * P(u) / (1 + 2 x) with u = (x - 5/2) / (x + 5/2), P fitted here.
+
+The normal distribution function of float32 lanes is 2**-y**2 * u * P(u) below 0, with y = |x| * sqrt(log2(e) / 2) and
+u = 1 / (1 + 9/32 |x|), as M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 26.2.17 has it: one
+exponential for it and its density.
 """
 
 from __future__ import annotations
 
-from rushlight.compiler.vmath_base import F32, Lanes, at_most, in_double, pick, poly, two_product, with_sign
+import math
+
+from rushlight.compiler.vmath_base import (
+    F32,
+    Lanes,
+    at_most,
+    in_double,
+    nearest_of_square,
+    pick,
+    poly,
+    times_power_of_two,
+    two_product,
+    with_sign,
+)
 from rushlight.compiler.vmath_exp import exp
-from rushlight.compiler.vmath_tables import ERF32, ERF64, ERF_FAR32, ERFCX64
+from rushlight.compiler.vmath_tables import ERF32, ERF64, ERF_FAR32, ERFCX64, EXP2_32, NORMAL32
 
 _POLE = 2.5
+_ROOT = math.sqrt(0.5 / math.log(2.0))
 
 
 def erf(x: Lanes) -> Lanes:
@@ -46,3 +64,13 @@ def erfc(x: Lanes) -> Lanes:
     near = 1.0 - x.fma(poly(x * x, ERF64), x)
     far = _tail(size)
     return pick(size < 0.5, near, pick(x < 0.0, 2.0 - far, far))
+
+
+def normal(x: Lanes) -> tuple[Lanes, Lanes]:
+    """The probability that a standard normal variable is below x, and exp(-x*x / 2), of float32 lanes."""
+    size = at_most(abs(x), 16.0)
+    k, n, rest = nearest_of_square(size * _ROOT)
+    power = times_power_of_two(rest.fma(poly(rest, EXP2_32), 1.0), n, k)
+    u = 1.0 / size.fma(0.28125, 1.0)
+    below = (power * u) * poly(u, NORMAL32)
+    return pick(x > 0.0, 1.0 - below, below), power

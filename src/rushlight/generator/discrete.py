@@ -33,16 +33,16 @@ def bernoulli(generator: Generator, n: int, dtype: Any, p: float) -> Any:
     return out if np.dtype(dtype) == out.dtype else out.astype(dtype)
 
 
-def dropout_factors(generator: Generator, n: int, dtype: Any, p: float) -> Any:
-    """`n` numbers, 0 with probability `p` and else 1 / (1 - p)."""
+def dropout_factors(generator: Generator, n: int, dtype: Any, p: float, out: Any = None) -> Any:
+    """`n` numbers, 0 with probability `p` and else 1 / (1 - p), in a new flat array or in `out`."""
     factor = dtype.type(1) / dtype.type(1 - p)
     native = code.native((0.0, 0.0), n) if dtype == np.float32 else None
     if native:
-        out = np.empty(n, dtype)
+        out = np.empty(n, dtype) if out is None else out
         with generator.lock:
             native.chosen32(generator.address, out, 1 - p, float(factor))
         return out
-    return np.multiply(bernoulli(generator, n, np.dtype(np.bool_), 1 - p), factor, dtype=dtype)
+    return np.multiply(bernoulli(generator, n, np.dtype(np.bool_), 1 - p), factor, out=out, dtype=dtype)
 
 
 def bernoulli_each(generator: Generator, p: Any, dtype: Any) -> Any:

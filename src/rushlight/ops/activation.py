@@ -10,7 +10,7 @@ from typing import Any
 
 from rushlight.errors import ShapeError, explain
 from rushlight.layout import wrap_dim
-from rushlight.ops.elementwise import erf, exp, mul, sigmoid, tanh, where
+from rushlight.ops.elementwise import exp, mul, sigmoid, tanh, where
 from rushlight.ops.kinds import Array, composite, elementwise
 from rushlight.ops.linear import cat, getitem_slice
 from rushlight.spec import spec_of
@@ -26,7 +26,7 @@ SELU_SCALE = 1.0507009873554805
 
 def _gelu_grad(g: Any, x: Any, approximate: str) -> Any:
     if approximate == "none":
-        return g * (0.5 * (1 + erf(x * SQRT_HALF)) + x * (INV_SQRT_2PI * exp(x * x * -0.5)))
+        return g * gelu_slope(x)
     t = tanh(SQRT_2_OVER_PI * (x + CUBIC * (x * x * x)))
     slope = SQRT_2_OVER_PI * (1 + (3 * CUBIC) * (x * x))
     return g * (0.5 * (1 + t) + (0.5 * x) * ((1 - t * t) * slope))
@@ -41,6 +41,12 @@ def gelu(xp: Any, x: Array, approximate: str = "none") -> Array:
     if approximate == "none":
         return x * 0.5 * (1 + xp.erf(x * SQRT_HALF))
     return x * 0.5 * (1 + xp.tanh(SQRT_2_OVER_PI * (x + CUBIC * (x * x * x))))
+
+
+@elementwise(grad=lambda g, x: g * ((2 - x * x) * (INV_SQRT_2PI * exp(x * x * -0.5))))
+def gelu_slope(xp: Any, x: Array) -> Array:
+    """The derivative of gelu."""
+    return 0.5 * (1 + xp.erf(x * SQRT_HALF)) + x * (INV_SQRT_2PI * xp.exp(x * x * -0.5))
 
 
 def _elu_grad(g: Any, x: Any, alpha: float, scale: float, input_scale: float) -> Any:

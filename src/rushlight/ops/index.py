@@ -42,6 +42,8 @@ def _unique_positions(at: Where) -> bool:
 )
 def index(xp: Any, x: Array, at: Where) -> Array:
     """The elements at an index with integer arrays or masks, as a copy."""
+    if len(at.index) == 1 and x.ndim > 1 and isinstance(rows := at.index[0], np.ndarray) and rows.dtype.kind == "i":
+        return np.take(x, rows, 0)  # as x[rows], in less time
     picked = np.asarray(x[at.index])
     return picked if picked.flags.c_contiguous and 1 not in picked.shape else picked.copy(order="C")
 
@@ -54,9 +56,15 @@ def index_place(xp: Any, x: Array, shape: Ints, at: Where) -> Array:
         out[at.index] = x
         return out
     if len(at.index) == 1 and x.ndim > 1:
-        return add_rows(out, at.index[0], x)
+        return _placed(x, at.index[0], shape)
     np.add.at(out, at.index, x)
     return out
+
+
+def _placed(x: Any, rows: Any, shape: Ints) -> Any:
+    """Zeros with rows added at an index whose negative numbers count from the end."""
+    rows = rows.reshape(-1) % max(shape[0], 1)
+    return rows_place(x.reshape(rows.size, *shape[1:]), rows, shape, 0)
 
 
 def add_rows(out: Any, rows: Any, values: Any) -> Any:
@@ -441,7 +449,7 @@ def index_at_place(xp: Any, x: Array, at: Arrays, shape: Ints, pattern: Position
     """Zeros of `shape` with `x` added at an index: the gradient of `index_at`."""
     out = np.zeros(shape, x.dtype)
     if len(pattern) == 1 and x.ndim > 1:
-        return add_rows(out, at[0], x)
+        return _placed(x, at[0], shape)
     np.add.at(out, _filled(pattern, at), x)
     return out
 

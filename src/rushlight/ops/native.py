@@ -38,9 +38,21 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _SOME),
     **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _SOME),
     **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
+    **dict.fromkeys(("where", "clamp", "masked_fill", "maximum", "minimum", "hardtanh", "threshold", "lerp"), _MANY),
+    **dict.fromkeys(("exp", "log", "log1p", "abs", "square", "pow_scalar", "prelu_kernel", "glu"), _MANY),
+    **dict.fromkeys(("amax", "amin", "var", "std", "vector_norm", "tril", "triu"), _MANY),
+    **dict.fromkeys(("smooth_l1_loss", "huber_loss", "mse_loss", "binary_cross_entropy", "bce_with_logits"), _MANY),
+    **dict.fromkeys(("nll_loss2d",), _MANY),
+    **dict.fromkeys(("gather", "take_along", "scatter_add_zeros", "scatter_add", "rows_place", "index_add"), _SOME),
+    **dict.fromkeys(("place_along",), 1 << 17),
     **dict.fromkeys(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"), _MORE),
 }
-JOINTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"))
+RECURRENT = frozenset(
+    ("lstm_layer", "gru_layer", "rnn_layer", "lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads")
+)  # fmt: skip
+"""Ops whose programs are of batches of equal lengths; packed sequences (rows) have kernels of their own."""
+PRODUCTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"))
+JOINTS = PRODUCTS | {"smooth_l1_loss", "huber_loss", "mse_loss", "binary_cross_entropy", "bce_with_logits"}
 """Ops whose joint formula is one program; the others' call ops of their own."""
 # Multiplications from which NumPy's BLAS does an affine map or its gradients as fast or faster.
 MOST_PRODUCTS = 1 << 28
@@ -89,7 +101,9 @@ def pays(name: str, arguments: Any) -> bool:
     floor = FLOORS[name]
     for a in arguments:
         if type(a) is ndarray and a.size >= floor:
-            return name not in JOINTS or _products(*arguments) < MOST_PRODUCTS
+            if name in PRODUCTS:
+                return _products(*arguments) < MOST_PRODUCTS
+            return name not in RECURRENT or arguments[0].ndim > 2
     return False
 
 

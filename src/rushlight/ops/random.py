@@ -144,6 +144,14 @@ def draw_contiguous(xp: Any, op: str, shape: Any, dtype: Any, settings: Any, gen
     return OPS[op].eager((np.empty(shape, dtype),), params)
 
 
+def draw_into(target: Any, op: str, shape: Any, dtype: Any, settings: Any, generator: Generator) -> None:
+    """Put what `draw_contiguous` gives into a C-contiguous array of that shape and dtype."""
+    if op == "dropout_factors":
+        draws.dropout_factors(generator, target.size, target.dtype, **dict(settings), out=target.reshape(-1))
+    else:
+        np.copyto(target, OPS[op].eager((target,), {**dict(settings), "generator": generator}))
+
+
 # Ops that look at the layout of their operand only.
 LAYOUT_ONLY = frozenset(
     """

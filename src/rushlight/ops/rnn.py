@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.backends import numpy_rnn as kernel
-from rushlight.ops import native
+from rushlight.ops import native, rnn_packed
 from rushlight.ops.elementwise import gt, relu, sigmoid, tanh
 from rushlight.ops.kinds import Array, composite, opaque
 from rushlight.ops.linear import cat, clone, getitem_slice, reshape, split, sum, t
@@ -41,6 +41,11 @@ def _kept_dtype(x: Spec) -> Any:
 
 def _wide(*arrays: Any) -> Any:
     return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
+
+
+def _is_mixed(x: Any, sizes: Sizes) -> bool:
+    """Whether an array holds the rows of sequences of different lengths."""
+    return x.ndim == 2 and sizes[0] != sizes[-1]
 
 
 def _narrowed(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
@@ -140,8 +145,8 @@ def _of_products(
     needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
     """Gradients of x, w_ih, w_hh, b_ih, b_hh from those of the gates, [gates, rows]."""
-    b_ih = sum(g_inputs, 1) if needs[3] else None
-    b_hh = None if not needs[4] else clone(b_ih) if g_hidden is g_inputs and b_ih is not None else sum(g_hidden, 1)
+    b_ih = _total(g_inputs) if needs[3] else None
+    b_hh = None if not needs[4] else clone(b_ih) if g_hidden is g_inputs and b_ih is not None else _total(g_hidden)
     x_grad = mm(t(g_inputs), w_ih) if needs[0] else None
     return (
         x_grad if x_grad is None or len(x.shape) == 2 else reshape(x_grad, tuple(x.shape)),
@@ -150,6 +155,11 @@ def _of_products(
         b_ih,
         b_hh,
     )
+
+
+def _total(g: Any) -> Any:
+    """The sum over all rows; of arrays without a kernel, whose number of rows may be another in each batch."""
+    return np.add.reduce(g, 1) if type(g) is np.ndarray else sum(g, 1)
 
 
 def _of_recurrent_weight(g_hidden: Any, h0: Any, out: Any, sizes: Sizes, reverse: bool) -> Any:
@@ -185,6 +195,11 @@ def rnn_gate_grads(
     xp: Any, g_out: Array, g_h: Array, w_hh: Array, out: Array, sizes: Sizes, reverse: bool, use_relu: bool
 ) -> tuple[Array, Array]:
     """Gradients of the sums before tanh or relu, [features, rows], and of the first state."""
+    if _is_mixed(g_out, sizes):
+        kind, none = "relu" if use_relu else "tanh", (None, None)
+        made = rnn_packed.backward(kind, g_out, (g_h, None), none, w_hh, (out, *none), sizes, reverse)
+        if made is not None:
+            return made[0], made[1]
     return kernel.rnn_backward(_flat(g_out), g_h, w_hh, _flat(out), sizes=sizes, reverse=reverse, relu=use_relu)
 
 
@@ -212,10 +227,16 @@ def rnn_layer(
     sizes: Sizes, reverse: bool, use_relu: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
     """h = tanh(w_ih @ x + b_ih + w_hh @ h + b_hh) over all steps: every state, and the last of each sequence."""
-    out, h = kernel.rnn_forward(
-        *_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes=sizes, reverse=reverse, relu=use_relu
-    )
-    return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False)
+    if _half(x):
+        out, h = rnn_layer(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
+        return out.astype(x.dtype), h.astype(x.dtype)
+    if _is_mixed(x, sizes):
+        weights, kind = (w_ih, w_hh, b_ih, b_hh), "relu" if use_relu else "tanh"
+        made = rnn_packed.forward(kind, x, (h0, None), weights, sizes, reverse)
+        if made is not None:
+            return made[0], made[1]
+    out, h = kernel.rnn_forward(_flat(x), h0, w_ih, w_hh, b_ih, b_hh, sizes=sizes, reverse=reverse, relu=use_relu)
+    return out.reshape(*x.shape[:-1], out.shape[-1]), h
 
 
 @composite()
@@ -274,6 +295,11 @@ def lstm_gate_grads(
     cells: Array, sizes: Sizes, reverse: bool,
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of the sums before the gates, [4 * features, rows], of the first state and cell, and of `w_hr`."""
+    if w_hr is None and _is_mixed(g_out, sizes):
+        kept = None, gates, cells
+        made = rnn_packed.backward("lstm", g_out, (g_h, g_c), (None, c0), w_hh, kept, sizes, reverse)
+        if made is not None:
+            return made
     given = _flat(g_out), g_h, g_c, c0, w_hh, w_hr
     return kernel.lstm_backward(*given, gates=gates, cells=cells, sizes=sizes, reverse=reverse)
 
@@ -319,9 +345,17 @@ def lstm_layer(
     Gives every output, the last output and cell of each sequence, and for the backward pass gates and cells.
     S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", 1997; the projection `w_hr` is H. Sak et al.'s, 2014.
     """
-    got = kernel.lstm_forward(*_wide(_flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes=sizes, reverse=reverse)
-    out, h, c = (o.astype(x.dtype, copy=False) for o in got[:3])
-    return out.reshape(*x.shape[:-1], out.shape[-1]), h, c, got[3], got[4]
+    if _half(x):
+        got = lstm_layer(*_wide(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
+        out, h, c = (o.astype(x.dtype) for o in got[:3])
+        return out, h, c, got[3], got[4]
+    if w_hr is None and _is_mixed(x, sizes):
+        made = rnn_packed.forward("lstm", x, (h0, c0), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+        if made is not None:
+            return made[0], made[1], made[2], made[3], made[4]
+    given = _flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr
+    out, *others = kernel.lstm_forward(*given, sizes=sizes, reverse=reverse)
+    return out.reshape(*x.shape[:-1], out.shape[-1]), others[0], others[1], others[2], others[3]
 
 
 def _lstm_steps(steps: _Recurrence, x: Any, h0: Any, c0: Any, weights: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -402,6 +436,11 @@ def gru_gate_grads(
 ) -> tuple[Array, Array, Array]:
     """Gradients of the input's and of the state's share of the sums before the gates, [3 * features, rows] each, and
     of the first state."""
+    if _is_mixed(g_out, sizes):
+        kept = out, gates, None
+        made = rnn_packed.backward("gru", g_out, (g_h, None), (h0, None), w_hh, kept, sizes, reverse)
+        if made is not None:
+            return made[0], made[1], made[2]
     given = _flat(g_out), g_h, h0, w_hh, _flat(out)
     return kernel.gru_backward(*given, gates=gates, sizes=sizes, reverse=reverse)
 
@@ -436,8 +475,15 @@ def gru_layer(
     K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014, with the reset gate applied
     after the product.
     """
-    out, h, gates = kernel.gru_forward(*_wide(_flat(x), h0, w_ih, w_hh, b_ih, b_hh), sizes=sizes, reverse=reverse)
-    return out.astype(x.dtype, copy=False).reshape(*x.shape[:-1], out.shape[-1]), h.astype(x.dtype, copy=False), gates
+    if _half(x):
+        out, h, gates = gru_layer(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+        return out.astype(x.dtype), h.astype(x.dtype), gates
+    if _is_mixed(x, sizes):
+        made = rnn_packed.forward("gru", x, (h0, None), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+        if made is not None:
+            return made[0], made[1], made[2]
+    out, h, gates = kernel.gru_forward(_flat(x), h0, w_ih, w_hh, b_ih, b_hh, sizes=sizes, reverse=reverse)
+    return out.reshape(*x.shape[:-1], out.shape[-1]), h, gates
 
 
 @composite()

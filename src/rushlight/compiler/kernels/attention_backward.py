@@ -14,7 +14,7 @@ from typing import Any
 from rushlight.compiler.access import Access, whole
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.attention_code import BOOL, CHUNKS, IR, Attention, Place, Writer, places, result
+from rushlight.compiler.kernels.attention_code import BOOL, CHUNKS, IR, Attention, Ints, Place, Writer, places, result
 from rushlight.compiler.kernels.microkernel import Index, Operands, multiply
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.vmath_exp import exp
@@ -22,32 +22,38 @@ from rushlight.spec import Spec
 
 # Rows of a chunk of the kernels that go along rows only.
 ROWS = 64
+# Queries up to which each chunk sums up rows of g * out itself.
+FOLDED = 1024
 # Numbers of a chunk of the kernel that adds up copies.
 SUMMED = 1 << 12
 
 
 def backward_kernels(
-    x: Attention, operands: Sequence[Access | None], results: tuple[Value, ...], calls: tuple[Call, ...]
-) -> list[Kernel]:
+    x: Attention, operands: Sequence[Access | None], results: tuple[Value, ...], calls: tuple[Call, ...],
+    orders: tuple[Ints, ...] | None = None,
+) -> list[Kernel]:  # fmt: skip
     """The kernels of the gradient.
 
     Parameters
     ----------
     x : its sizes
     operands : g, q, k, v, mask, factors of dropout, result, logarithm of each row's sum
-    results : gradients of q, k, v, and of the scores where they are wanted
+    results : gradients of q, k, v, and of the scores where they are wanted; or one value that holds the first three
+    orders : of the dims of each result in memory
     """
     g, q, k, v, mask, drop, out, total = operands
     assert g is not None and q is not None and out is not None
     of_scores = len(results) > 3
     factor = 1.0 if of_scores else x.scale
-    first = _row_products(x, g, out, factor)
     blocks = -(-x.columns // x.width)
     groups = min(blocks, max(1, CHUNKS // max(x.batch, 1)))
+    if orders and groups > 1:
+        raise NotImplementedError("copies of gradients in another layout")
     copies = Value(Spec((groups, *q.shape), q.dtype), name="gradients of queries") if groups > 1 else results[0]
     writes = (copies, *results[1:])
-    roots, where = places((g, q, k, v, mask, drop, total, whole(first.writes[0])))
-    at = [result(len(roots) + i, value) for i, value in enumerate(writes)]
+    first = [] if x.rows <= FOLDED else [_row_products(x, g, out, factor)]
+    roots, where = places((g, q, k, v, mask, drop, total, whole(first[0].writes[0]) if first else out))
+    at = _targets(len(roots), writes, orders)
 
     def build(module: Any, name: str) -> None:
         _Backward(module, name, x, where, at, groups, factor).write()
@@ -59,7 +65,16 @@ def backward_kernels(
         chunks=x.batch * groups, calls=calls,
         flops=int(2 * x.batch * x.rows * x.columns * (3 * x.features + 2 * x.values) * share),
     )  # fmt: skip
-    return [first, main] if groups == 1 else [first, main, _added(x, copies, results[0])]
+    return [*first, main] if groups == 1 else [*first, main, _added(x, copies, results[0])]
+
+
+def _targets(slot: int, writes: tuple[Value, ...], orders: tuple[Ints, ...] | None) -> list[Place]:
+    """Where the results lie, those of queries, keys and values first."""
+    if orders is None:
+        return [result(slot + i, value) for i, value in enumerate(writes)]
+    if len(orders) == 1:
+        return [result(slot, writes[0], orders[0], part) for part in range(3)]
+    return [result(slot + i, value, order) for i, (value, order) in enumerate(zip(writes, orders, strict=True))]
 
 
 def _row_products(x: Attention, g: Access, out: Access, factor: float) -> Kernel:
@@ -79,7 +94,7 @@ def _row_products(x: Attention, g: Access, out: Access, factor: float) -> Kernel
         def row(i: Index) -> tuple[()]:
             i = code.add(start, i)
             sides = [(code.at(b, code.mul(i, p.strides[-2])), p) for b, p in zip(bases, where, strict=False) if p]
-            total = w.dot(sides, x.values) * factor
+            total = w.lanes(w.dots(sides, 1, x.values)).part(0, 1) * factor
             code.emitter.store(total, code.at(bases[2], code.mul(i, x.size)))
             return ()
 
@@ -135,6 +150,7 @@ class _Backward(Writer):
         self.numbers, self.number_grads = (code.room(values * x.width) for _ in range(2))
         self.weights, self.slopes = (code.room(rows * x.width) for _ in range(2))
         # products with rows of keys take them as vectors
+        self.row_products = code.room(x.padded(x.rows)) if x.rows <= FOLDED else None
         self.is_packed = k.strides[-1] != x.size
         self.packed = code.room(features * x.width) if self.is_packed else None
 
@@ -148,9 +164,12 @@ class _Backward(Writer):
         own = self.at[0]
         if self.groups > 1:
             own = replace(own, strides=own.strides[1:])
+        self.pitch = own.strides[-2]
         self.query_grads = code.at(self.matrix(own, index), code.mul(group, x.batch * x.rows * x.features * x.size))
         self.targets = [self.matrix(p, index) for p in self.at[1:]]
-        self.empty(self.query_grads, x.rows * x.features)
+        code.loop(x.rows, lambda i: self.empty(code.at(self.query_grads, code.mul(i, self.pitch)), x.features))
+        if self.row_products is not None:
+            self.multiply_rows(self.row_products)
         blocks = -(-x.columns // x.width)
         turns = code.divide(code.sub(blocks - 1 + self.groups, group), self.groups)[0]
 
@@ -161,7 +180,23 @@ class _Backward(Writer):
         code.loop(turns, turn)
         code.b.ret_void()
 
-    def empty(self, at: IR, count: int) -> None:
+    def multiply_rows(self, room: IR) -> None:
+        """The sum over each row of g * out, times a factor."""
+        code, x = self.code, self.x
+        sides = [(self.base[p], p) for p in (self.g, self.products)]
+
+        def some(i: Index, rows: int) -> tuple[()]:
+            at = [(code.at(base, code.mul(i, p.strides[-2])), p) for base, p in sides]
+            found = self.dots(at, rows, x.values)
+            code.store((self.lanes(found) * self.factor).value, code.at(room, code.mul(i, x.size)))
+            return ()
+
+        whole = x.rows // x.lanes * x.lanes
+        code.loop(whole, lambda i: some(i, x.lanes), step=x.lanes)
+        if whole < x.rows:
+            some(whole, x.rows - whole)
+
+    def empty(self, at: IR, count: int) -> tuple[()]:
         """Fill memory with zeros."""
         code, n = self.code, self.x.lanes
 
@@ -171,6 +206,7 @@ class _Backward(Writer):
 
         code.loop(count // n * n, vector, step=n)
         code.store(code.zero, code.at(at, count // n * n * code.size), code.mask(count % n))
+        return ()
 
     def block(self, start: Index) -> None:
         """The keys from `start` on."""
@@ -203,8 +239,9 @@ class _Backward(Writer):
 
         code.loop(blocks, turn)
         for room, target, features in ((self.key_grads, 0, x.features), (self.number_grads, 1, x.values)):
-            at = code.at(self.targets[target], code.mul(start, features * x.size))
-            self.give(room, at, (self.count, features))
+            pitch = self.at[1 + target].strides[-2]
+            at = code.at(self.targets[target], code.mul(start, pitch))
+            self.give(room, at, (self.count, features), pitch)
 
     def pack(self, source: IR, place: Place) -> None:
         """The keys row by row."""
@@ -252,7 +289,7 @@ class _Backward(Writer):
         row = code.add(self.first, i)
         hidden = self.beyond(row, self.start, turned=True) if at_edge else None
         total = self.spread(code.at(self.base[self.total], code.mul(row, self.total.strides[-2])))
-        less = self.spread(code.at(self.base[self.products], code.mul(row, x.size)))
+        less = self.spread(code.at(self.row_products or self.base[self.products], code.mul(row, x.size)))
         for v, offset in enumerate(self.vectors()):
             at, to = (code.at(self.line(room, i), offset) for room in (self.weights, self.slopes))
             p = exp(self.masked(self.lanes(code.load(at)), row, v, hidden) - total)
@@ -307,14 +344,14 @@ class _Backward(Writer):
 
         def tile(i: Index, n: int) -> tuple[()]:
             a = self.line(self.slopes, i)
-            target = code.at(self.query_grads, code.mul(code.add(first, i), x.features * x.size))
+            target = code.at(self.query_grads, code.mul(code.add(first, i), self.pitch))
 
             def some(d: Index, width: int) -> tuple[()]:
                 vectors = [o * x.size for o in range(0, width, x.lanes)]
                 mask = code.mask(width - (len(vectors) - 1) * x.lanes)
                 at = code.at(target, code.mul(d, x.size))
                 spots = [
-                    (code.at(at, r * x.features * x.size + o), mask if o == vectors[-1] else None)
+                    (code.at(at, r * self.pitch + o), mask if o == vectors[-1] else None)
                     for r in range(n) for o in vectors
                 ]  # fmt: skip
                 b = code.at(keys, code.mul(d, x.size))

@@ -123,9 +123,17 @@ def _steps(shape: Ints, strides: Ints) -> Ints:
     return tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
 
 
-def result(slot: int, value: Value) -> Place:
-    """Where a result lies."""
-    return Place(slot, 0, byte_strides(value.shape, value.dtype.itemsize), value.dtype)
+def result(slot: int, value: Value, order: Ints | None = None, part: int | None = None) -> Place:
+    """Where a result lies.
+
+    `order` are the dims of the result as they lie in memory. With a `part`, dim 0 says which of several results it is.
+    """
+    strides = byte_strides(value.shape, value.dtype.itemsize)
+    if order is not None:
+        strides = tuple(strides[order.index(d)] for d in range(len(order)))
+    if part is None:
+        return Place(slot, 0, strides, value.dtype)
+    return Place(slot, part * strides[0], strides[1:], value.dtype)
 
 
 class Writer:
@@ -272,9 +280,9 @@ class Writer:
         return put
 
     def give(
-        self, room: IR, target: IR, sizes: tuple[Index, int], factors: Sequence[Lanes | None] | None = None
+        self, room: IR, target: IR, sizes: tuple[Index, int], pitch: int, factors: Sequence[Lanes | None] | None = None
     ) -> None:
-        """Write a room [columns, width] as a row-major matrix of `sizes`: lanes become rows.
+        """Write a room [columns, width] as a matrix of `sizes`: lanes become rows, `pitch` bytes apart.
 
         `factors`, of each vector, multiply the rows.
         """
@@ -289,14 +297,14 @@ class Writer:
                 u: Index, first: int = first, offset: int = offset, count: Index = count, factor: Any = factor
             ) -> tuple[()]:
                 wide = code.least(n, code.sub(columns, u)) if columns % n else n
-                at = code.at(target, code.add(code.mul(u, code.size), first * columns * code.size))
+                at = code.at(target, code.add(code.mul(u, code.size), first * pitch))
 
                 def load(r: Index) -> IR:
                     x = code.load(code.at(self.line(room, code.add(u, r)), offset))
                     return x if factor is None else (self.lanes(x) * factor).value
 
                 def store(r: Index, x: IR) -> None:
-                    code.store(x, code.at(at, code.mul(r, columns * code.size)), self._within(r, count, wide))
+                    code.store(x, code.at(at, code.mul(r, pitch)), self._within(r, count, wide))
 
                 code.transpose(self.square, load, store)
                 return ()
@@ -315,22 +323,27 @@ class Writer:
 
     # Products
 
-    def dot(self, sides: Sequence[tuple[IR, Place]], count: int) -> Lanes:
-        """The sum of the products of two rows of `count` numbers, as one lane."""
+    def dots(self, sides: Sequence[tuple[IR, Place]], rows: int, count: int) -> IR:
+        """The sums of the products of two matrices' rows of `count` numbers, a lane for each row."""
         code, n = self.code, self.code.lanes
 
-        def turn(i: Index, total: IR, mask: Mask = None) -> Sequence[IR]:
-            x, y = (self.along(code.at(at, code.mul(i, p.strides[-1])), p, mask) for at, p in sides)
-            inside = code.lanes_of(mask)
-            if inside is not None:  # what is spread out fills all lanes
-                x, y = (code.emitter.select(inside, v, v.constant(0.0)) for v in (x, y))
-            return (code.fma(x.value, y.value, total),)
+        def turn(i: Index, *totals: IR, mask: Mask = None) -> Sequence[IR]:
+            inside, new = code.lanes_of(mask), []
+            for r, total in enumerate(totals):
+                x, y = (
+                    self.along(code.at(at, code.add(r * p.strides[-2], code.mul(i, p.strides[-1]))), p, mask)
+                    for at, p in sides
+                )
+                if inside is not None:  # what is spread out fills all lanes
+                    x, y = (code.emitter.select(inside, v, v.constant(0.0)) for v in (x, y))
+                new.append(code.fma(x.value, y.value, total))
+            return new
 
         whole = count // n * n
-        (total,) = code.loop(whole, turn, (code.zero,), step=n)
+        totals = list(code.loop(whole, turn, [code.zero] * rows, step=n))
         if whole < count:
-            (total,) = turn(whole, total, count - whole)
-        return code.emitter.reduce(self.lanes(total), lambda a, b: a + b)
+            totals = list(turn(whole, *totals, mask=count - whole))
+        return code.sums(totals)
 
     def tiles(self, count: Index, body: Callable[..., Sequence[IR]], carried: Sequence[IR], total: int) -> Sequence[IR]:
         """body(first row, rows, *carried) for tiles of `count` rows; `total` rows end where `count` is no multiple."""

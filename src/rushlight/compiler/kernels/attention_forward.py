@@ -9,7 +9,7 @@ from typing import Any
 from rushlight.compiler.access import Access
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.attention_code import BOOL, IR, Attention, Place, Writer, places, result
+from rushlight.compiler.kernels.attention_code import BOOL, IR, Attention, Ints, Place, Writer, places, result
 from rushlight.compiler.kernels.microkernel import Index
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.vmath_exp import exp
@@ -17,8 +17,9 @@ from rushlight.compiler.vmath_log import log
 
 
 def forward_kernel(
-    x: Attention, operands: Sequence[Access | None], results: tuple[Value, ...], calls: tuple[Call, ...]
-) -> Kernel:
+    x: Attention, operands: Sequence[Access | None], results: tuple[Value, ...], calls: tuple[Call, ...],
+    order: Ints | None = None,
+) -> Kernel:  # fmt: skip
     """The kernel of an attention.
 
     Parameters
@@ -26,9 +27,10 @@ def forward_kernel(
     x : its sizes
     operands : q, k, v, mask, factors of dropout
     results : the result, and the logarithm of each row's sum
+    order : of the result's dims in memory
     """
     roots, where = places(operands)
-    at = [result(len(roots) + i, v) for i, v in enumerate(results)]
+    at = [result(len(roots) + i, v, o) for i, (v, o) in enumerate(zip(results, (order, None), strict=True))]
 
     def build(module: Any, name: str) -> None:
         _Forward(module, name, x, where, at).write()
@@ -199,8 +201,9 @@ class _Forward(Writer):
         sums = [self.lanes(v) for v in carried[x.vectors :]]
         is_empty = [s == 0.0 for s in sums]
         sums = [e.select(c, s.constant(1.0), s) for c, s in zip(is_empty, sums, strict=True)]
-        target = code.at(self.matrix(self.at[0], self.index), code.mul(self.first, x.values * x.size))
-        self.give(self.sums, target, (self.count, x.values), [1.0 / s for s in sums])
+        pitch = self.at[0].strides[-2]
+        target = code.at(self.matrix(self.at[0], self.index), code.mul(self.first, pitch))
+        self.give(self.sums, target, (self.count, x.values), pitch, [1.0 / s for s in sums])
         rows = code.at(self.matrix(self.at[1], self.index), code.mul(self.first, x.size))
         masks = self.masks(self.count)
         for v, offset in enumerate(self.vectors()):

@@ -51,7 +51,7 @@ def _operands(call: Call, resolve: Resolve) -> dict[str, Access | None] | None:
 
 
 def forward(call: Call, resolve: Resolve) -> Kernel | None:
-    """`attention`; of single queries not: BLAS multiplies a matrix with a vector faster."""
+    """`attention`, `attention_laid`; of single queries not: BLAS multiplies a matrix with a vector faster."""
     found = _operands(call, resolve)
     if found is None:
         return None
@@ -60,19 +60,24 @@ def forward(call: Call, resolve: Resolve) -> Kernel | None:
     if q.shape[-2] == 1:
         return None
     x = sizes(q, k, v, call.params["scale"], call.params["causal"], across=q.shape[-2], block=FORWARD_BLOCK)
-    return forward_kernel(x, (q, k, v, mask, drop), call.results, (call,))
+    return forward_kernel(x, (q, k, v, mask, drop), call.results, (call,), call.params.get("order"))
 
 
 def backward(call: Call, resolve: Resolve) -> list[Kernel] | None:
-    """`attention_grad`."""
+    """`attention_grad`, `attention_grad_laid`."""
     found = _operands(call, resolve)
-    if found is None or call.params["causal"] and call.params["mask_needs"]:
+    if found is None or call.params["causal"] and call.params.get("mask_needs"):
         return None
     q, k, v = (found[name] for name in "qkv")
     assert q is not None and k is not None and v is not None
     x = sizes(q, k, v, call.params["scale"], call.params["causal"], across=k.shape[-2], block=BACKWARD_BLOCK)
-    return backward_kernels(x, list(found.values()), call.results, (call,))
+    return backward_kernels(x, list(found.values()), call.results, (call,), call.params.get("orders"))
 
 
-SEEDS: dict[str, Callable[..., Any]] = {"attention": forward, "attention_grad": backward}
+SEEDS: dict[str, Callable[..., Any]] = {
+    "attention": forward,
+    "attention_laid": forward,
+    "attention_grad": backward,
+    "attention_grad_laid": backward,
+}
 """Op name to what makes its kernels."""

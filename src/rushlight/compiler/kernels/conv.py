@@ -11,24 +11,33 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.conv_batch import BatchWriter
+from rushlight.compiler.kernels.conv_batch_plan import Batch, describe_batch
+from rushlight.compiler.kernels.conv_batch_plan import cost as batch_cost
+from rushlight.compiler.kernels.conv_batch_plan import workspace as batch_workspace
+from rushlight.compiler.kernels.conv_batch_turn import turn_kernel
 from rushlight.compiler.kernels.conv_expand import Source, each, expand
 from rushlight.compiler.kernels.conv_pack import pack_kernel, packed_weights
 from rushlight.compiler.kernels.conv_plan import (
     Convolution,
+    cost,
     describe,
     is_direct,
     scratch_row,
     tile_bytes,
     workspace,
 )
-from rushlight.compiler.kernels.conv_shape import Blocks
-from rushlight.compiler.kernels.conv_tile import Weights, first_tap, multiply_tile, own_weights, scatter_rows
+from rushlight.compiler.kernels.conv_results import Arguments, Results
+from rushlight.compiler.kernels.conv_tile import Weights, first_of, first_tap, multiply_tile, own_weights, scatter_rows
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
-from rushlight.compiler.lanes_core import Lanes
 
 Ints = tuple[int, ...]
 IR = Any
+
+
+# What images in the lanes must be cheaper by.
+MARGIN = 0.93
 
 
 def conv_kernel(
@@ -48,10 +57,10 @@ def conv_kernel(
         instead of `out`
     calls : the graph's calls that the convolution itself carries out
     """
-    c = describe(x, weight, bias, geometry, groups, transposed)
-    packing = [pack_kernel(c, weight)] if c.is_packed else []
-    (read,) = packing[0].writes if packing else (weight.root,)
-    reads = (x.root, read) + ((bias.root,) if bias else ())
+    c = plan(x, weight, bias, geometry, groups, transposed)
+    before, reads = packed(c, x, weight)
+    own = reads + ((bias.root,) if bias else ())
+    reads = own
     if epilogue is not None:
         reads += tuple(a.root for a in epilogue.inputs)
         calls += epilogue.calls
@@ -63,17 +72,42 @@ def conv_kernel(
         reads=reads,
         writes=(out,) if epilogue is None else epilogue.outputs,
         calls=calls,
-        inplace=() if epilogue is None else _inplace((x, bias), epilogue, reads),
+        inplace=() if epilogue is None else _inplace(own, epilogue, reads),
         chunks=c.cut.chunks,
-        workspace=workspace(c) * c.cut.chunks,
+        workspace=(batch_workspace(c) if isinstance(c, Batch) else workspace(c)) * c.cut.chunks,
         flops=2 * x.shape[0] * math.prod(weight.shape) * math.prod(geometry.output_size),
     )
-    return [*packing, main]
+    return [*before, main]
 
 
-def _inplace(own: tuple[Access | None, ...], e: Epilogue, reads: tuple[Value, ...]) -> tuple[tuple[int, int], ...]:
+def packed(c: Convolution | Batch, x: Access, weight: Access) -> tuple[list[Kernel], tuple[Value, ...]]:
+    """The kernels that lay out input and weight where the main kernel wants them so, and what it reads."""
+    before, reads = [], [x.root, weight.root]
+    if isinstance(c, Batch) and c.cut.turned:
+        before.append(turn_kernel(c, x))
+        reads[0] = before[-1].writes[0]
+    if c.is_packed:
+        before.append(pack_kernel(c.packing, weight))
+        reads[1] = before[-1].writes[0]
+    return before, tuple(reads)
+
+
+def plan(
+    x: Access, weight: Access, bias: Access | None, geometry: Geometry, groups: int, transposed: bool
+) -> Convolution | Batch:
+    """The cheaper of the two ways to do it."""
+    plain = describe(x, weight, bias, geometry, groups, transposed)
+    batch = describe_batch(x, weight, bias, geometry, groups, transposed)
+    if batch is None:
+        return plain
+    most = MARGIN * cost(plain) * batch.images / batch.image_groups
+    # the products alone say it for most
+    return batch if batch.products <= most and batch_cost(batch, batch.cut) <= most else plain
+
+
+def _inplace(own: tuple[Value, ...], e: Epilogue, reads: tuple[Value, ...]) -> tuple[tuple[int, int], ...]:
     """An output may take the memory of an epilogue's operand that nothing else reads: both are at the same place."""
-    apart = {a.root for a in own if a is not None} | {reads[1]}
+    apart = set(own)
     apart |= {a.root for a in e.inputs if not a.is_whole or math.prod(a.root.shape) != math.prod(e.outputs[0].shape)}
     return tuple(
         (w, r)
@@ -101,17 +135,11 @@ class Writer:
     """The code of one convolution's function."""
 
     def __init__(self, code: Code, c: Convolution, epilogue: Epilogue | None, slots: IR, chunk: IR) -> None:
-        self.code, self.c, self.epilogue = code, c, epilogue
-        inputs = epilogue.inputs if epilogue else ()
-        own = 3 if c.bias_stride is not None else 2
-        outputs = len(epilogue.outputs) if epilogue else 1
-        count = own + len(inputs) + outputs
-        addresses = [code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(count + 1)]
-        self.x, self.w, *bias = (code.at(p, o) for p, o in zip(addresses[:own], c.offsets, strict=False))
-        self.bias = bias[0] if bias else None
-        self.operands = [code.at(p, a.offset) for p, a in zip(addresses[own:], inputs, strict=False)]
-        self.outputs = addresses[own + len(inputs) : count]
-        self.space = code.at(addresses[count], code.mul(chunk, workspace(c)))
+        self.code, self.c = code, c
+        given = Arguments(code, slots, c.offsets, c.bias_stride is not None, epilogue)
+        self.x, self.w, self.bias = given.x, given.w, given.bias
+        self.results = Results(code, given, epilogue, c.groups * c.outputs, math.prod(c.plane))
+        self.space = code.at(given.space, code.mul(chunk, workspace(c)))
         self.chunk = chunk
 
     def write(self) -> None:
@@ -160,38 +188,9 @@ class Writer:
         if c.is_packed:
             block = code.add(code.mul(group, c.outputs), first)
             at = code.mul(block, c.channels * part.taps * c.size)
-            return code.at(code.at(self.w, c.packed_part(i)), at), packed_weights(part, rows, c.size)
+            return code.at(code.at(self.w, c.packing.part(i)), at), packed_weights(part, rows, c.size)
         at = code.add(code.mul(group, c.weight_group), code.mul(first, c.weights.output))
         return code.at(code.at(self.w, at), first_tap(part, c.weights)), own_weights(part, c.weights)
-
-    def put(self, v: IR, image: Index, n: Index, channel: Index, position: Index, mask: Mask) -> None:
-        """Write results that are neighbours in memory, or what the epilogue makes of them."""
-        code, c = self.code, self.c
-        plane = math.prod(c.plane)
-        place = code.add(code.mul(code.add(image, n), c.groups * c.outputs), channel)
-        place = code.add(code.mul(place, plane), position)
-        if self.epilogue is None:
-            code.store(v, code.at(self.outputs[0], code.mul(place, c.size)), mask)
-            return
-        lanes = Lanes(code.emitter, v, code.dtype, code.lanes)
-        where = code.lanes_of(mask)
-        operands = [
-            self.operand(a, p, code.add(image, n), channel, position, where)
-            for a, p in zip(self.epilogue.inputs, self.operands, strict=True)
-        ]
-        results = self.epilogue.emit(code.emitter, lanes, operands)
-        for out, pointer, value in zip(results, self.outputs, self.epilogue.outputs, strict=True):
-            code.emitter.store(out, code.at(pointer, code.mul(place, value.dtype.itemsize)), where)
-
-    def operand(self, a: Access, pointer: IR, image: Index, channel: Index, position: Index, where: Any) -> Lanes:
-        """Numbers of an epilogue's operand."""
-        code = self.code
-        at = code.add(code.mul(image, a.strides[0]), code.mul(channel, a.strides[1]))
-        if not any(a.strides[2:]):
-            one = code.emitter.load(code.at(pointer, at), a.dtype, 1)
-            return code.emitter.splat(one, code.lanes)
-        at = code.add(at, code.mul(position, a.dtype.itemsize))
-        return code.emitter.load(code.at(pointer, at), a.dtype, code.lanes, where)
 
 
 class Tile:
@@ -262,7 +261,8 @@ class Tile:
         begin = code.mul(self.first, self.tiling.part.plane)
 
         def to_result(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
-            self.writer.put(v, self.image, n, code.add(channel, r), code.add(p, begin), mask)
+            image = code.add(self.image, n)
+            self.writer.results.put(v, image, code.add(channel, r), code.add(p, begin), mask)
 
         def to_scratch(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
             code.store(v, self.waiting(r, p))
@@ -280,7 +280,7 @@ class Tile:
         channel = code.add(code.mul(self.group, c.outputs), first)
 
         def take(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
-            self.writer.put(v, self.image, n, code.add(channel, r), p, mask)
+            self.writer.results.put(v, code.add(self.image, n), code.add(channel, r), p, mask)
 
         rows = (self.first, self.rows)
         scatter_rows(code, self.tiling, self.scratch, self.row, count, rows, self.images, c.plane[1:], take)
@@ -323,11 +323,6 @@ class Tile:
         return finish
 
 
-def first_of(code: Code, blocks: Blocks, n: Index) -> Index:
-    """The first output channel of a block."""
-    return code.add(code.mul(n, blocks.most - 1), code.least(n, blocks.big))
-
-
 def can_fuse(a: Access) -> bool:
     """Whether an epilogue may read `a`, broadcast to the result's shape: whole planes, or one number for each."""
     sizes, strides = a.shape[2:], a.strides[2:]
@@ -337,11 +332,12 @@ def can_fuse(a: Access) -> bool:
     return all(n == 1 or s == run for n, s, run in zip(sizes, strides, runs, strict=True))
 
 
-def build(module: Any, name: str, c: Convolution, epilogue: Epilogue | None) -> None:
+def build(module: Any, name: str, c: Convolution | Batch, epilogue: Epilogue | None) -> None:
     """Add the function of a convolution to a module."""
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
     fn = ir.Function(module, kind, name)
     builder = ir.IRBuilder(fn.append_basic_block("entry"))
     code = Code(builder, c.dtype, c.lanes)
-    Writer(code, c, epilogue, *fn.args).write()
+    writer = BatchWriter(code, c, epilogue, *fn.args) if isinstance(c, Batch) else Writer(code, c, epilogue, *fn.args)
+    writer.write()
     builder.ret_void()

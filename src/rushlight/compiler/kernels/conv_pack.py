@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.conv_expand import each
-from rushlight.compiler.kernels.conv_plan import Convolution
-from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS, Part
+from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS, Blocks, Part
 from rushlight.compiler.kernels.conv_tile import Weights, each_block, first_tap, own_weights
 from rushlight.compiler.kernels.microkernel import Code, Index
 from rushlight.spec import Spec
@@ -30,17 +32,42 @@ def packed_weights(part: Part, rows: int, size: int) -> Weights:
     return Weights(size, part.taps * rows * size, (part.middle.taps * line, line, rows * size))
 
 
-def pack_kernel(c: Convolution, weight: Access) -> Kernel:
-    """The kernel that lays out the weight of `c`, part after part, group after group, block after block."""
+@dataclass(frozen=True)
+class Packing:
+    """What is packed: sizes of one group, the parts of a window and the blocks of output channels of each; bytes from
+    the buffer's start to the weight and from group to group."""
+
+    groups: int
+    channels: int
+    outputs: int
+    parts: tuple[Part, ...]
+    blocks: tuple[Blocks, ...]
+    weights: Weights
+    group: int
+    offset: int
+    dtype: str
+    lanes: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number."""
+        return np.dtype(self.dtype).itemsize
+
+    def part(self, i: int) -> int:
+        """Bytes from the start of the packed weight to that of a part."""
+        taps = sum(p.taps for p in self.parts[:i])
+        return self.groups * self.outputs * self.channels * taps * self.size
+
+
+def pack_kernel(c: Packing, weight: Access) -> Kernel:
+    """The kernel that lays out a weight, part after part, group after group, block after block."""
     count = math.prod(weight.shape)
     packed = Value(Spec((count,), weight.dtype), name="packed weight")
-    blocks = max(b.count for b in c.cut.blocks) * c.groups
+    blocks = max(b.count for b in c.blocks) * c.groups
     chunks = max(1, min(MOST_CHUNKS, blocks, count * c.size // CHUNK_BYTES))
-    offset = c.offsets[1]
-    layout = (c.parts, c.cut.blocks, c.groups, c.channels, c.outputs, c.weights, c.weight_group, offset, c.dtype)
     return Kernel(
         name=f"weight {'x'.join(map(str, weight.shape))} packed",
-        key=f"conv pack {layout} {chunks}",
+        key=f"conv pack {c} {chunks}",
         build=lambda module, name: build(module, name, c, chunks),
         reads=(weight.root,),
         writes=(packed,),
@@ -48,22 +75,22 @@ def pack_kernel(c: Convolution, weight: Access) -> Kernel:
     )
 
 
-def build(module: Any, name: str, c: Convolution, chunks: int) -> None:
+def build(module: Any, name: str, c: Packing, chunks: int) -> None:
     """Add the function that packs a weight to a module."""
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
     fn = ir.Function(module, kind, name)
     code = Code(ir.IRBuilder(fn.append_basic_block("entry")), c.dtype, c.lanes)
     slots, chunk = fn.args
     w, out = (code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(2))
-    w = code.at(w, c.offsets[1])
+    w = code.at(w, c.offset)
     for i, part in enumerate(c.parts):
         if part.taps:
-            _pack_part(code, c, i, w, code.at(out, c.packed_part(i)), (chunk, chunks))
+            _pack_part(code, c, i, w, code.at(out, c.part(i)), (chunk, chunks))
     code.b.ret_void()
 
 
-def _pack_part(code: Code, c: Convolution, i: int, w: IR, out: IR, chunk: tuple[Index, int]) -> None:
-    part, blocks = c.parts[i], c.cut.blocks[i]
+def _pack_part(code: Code, c: Packing, i: int, w: IR, out: IR, chunk: tuple[Index, int]) -> None:
+    part, blocks = c.parts[i], c.blocks[i]
     n, chunks = chunk
     total = blocks.count * c.groups
     low = code.divide(code.mul(n, total), chunks)[0]
@@ -72,7 +99,7 @@ def _pack_part(code: Code, c: Convolution, i: int, w: IR, out: IR, chunk: tuple[
 
     def one(j: Index) -> None:
         group, number = code.divide(code.add(low, j), blocks.count)
-        source = code.at(w, code.mul(group, c.weight_group))
+        source = code.at(w, code.mul(group, c.group))
         target = code.at(out, code.mul(group, c.outputs * c.channels * part.taps * c.size))
 
         def block(first: Index, rows: int) -> None:
@@ -85,7 +112,7 @@ def _pack_part(code: Code, c: Convolution, i: int, w: IR, out: IR, chunk: tuple[
     each(code, code.sub(high, low), one)
 
 
-def _pack_block(code: Code, c: Convolution, part: Part, rows: int, source: IR, target: IR) -> None:
+def _pack_block(code: Code, c: Packing, part: Part, rows: int, source: IR, target: IR) -> None:
     own, packed = own_weights(part, c.weights), packed_weights(part, rows, c.size)
 
     def copy(a: IR, b: IR) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
+from rushlight.compiler.kernels.conv_pack import Packing
 from rushlight.compiler.kernels.conv_shape import (
     CHUNK_PRODUCTS,
     LONG_LINE,
@@ -36,6 +37,9 @@ LINE = 64
 PACK_BYTES = 1 << 14
 # Weights from this size on had better be read once than once for every few rows of an image.
 HEAVY_BYTES = 1 << 18
+# Cycles of a vector that is multiplied, and of one that is copied.
+STEP_CYCLES = 1.06
+VECTOR_CYCLES = 5.0
 # Output channels that a chunk has at least where they are dealt out first.
 SPLIT_OUTPUTS = 32
 
@@ -94,10 +98,13 @@ class Convolution:
         """Bytes of one group's weight."""
         return self.outputs * self.channels * sum(p.taps for p in self.parts) * self.size
 
-    def packed_part(self, i: int) -> int:
-        """Bytes from the start of a packed weight to that of a part."""
-        taps = sum(p.taps for p in self.parts[:i])
-        return self.groups * self.outputs * self.channels * taps * self.size
+    @property
+    def packing(self) -> Packing:
+        """How the weight is laid out."""
+        return Packing(
+            self.groups, self.channels, self.outputs, self.parts, self.cut.blocks, self.weights, self.weight_group,
+            self.offsets[1], self.dtype, self.lanes,
+        )  # fmt: skip
 
     @cached_property
     def cut(self) -> Cut:
@@ -145,6 +152,21 @@ def cut(c: Convolution) -> Cut:
     splits = min(max(b.count for b in blocks), max(splits, -(-needed // slices)))
     chunks = min(image_groups * c.groups * slices * splits, wanted)
     return Cut(images, image_groups, slices, splits, chunks, tilings, tuple(blocks), tuple(wide))
+
+
+def cost(c: Convolution) -> float:
+    """Cycles of an image of one group."""
+    total = 0.0
+    for t, wide in zip(c.cut.tilings, c.cut.wide, strict=True):
+        part, across = t.part, wide * c.lanes
+        vectors = t.tiles * -(-t.rows * t.images * part.plane // across) * wide / t.images
+        copied = (t.part.rows.out + t.tiles * part.rows.span) * part.middle.out * (1 if t.lines else part.spread)
+        copied *= -(-(t.line.out if t.lines else part.last.out) // c.lanes)
+        made = part.rows.out * part.middle.out * -(-part.last.out // c.lanes)
+        each = VECTOR_CYCLES * part.last.out_every * (1 if t.images == 1 else 2)
+        total += STEP_CYCLES * vectors * part.taps * c.channels * c.outputs
+        total += VECTOR_CYCLES * copied * c.channels + each * made * c.outputs
+    return total
 
 
 def flattened(parts: tuple[Part, ...], strides: Ints, size: int) -> tuple[tuple[Part, ...], Ints, Ints] | None:

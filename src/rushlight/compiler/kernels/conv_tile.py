@@ -171,6 +171,11 @@ def each_block(code: Code, blocks: Blocks, n: Index, body: Callable[[Index, int]
     )
 
 
+def first_of(code: Code, blocks: Blocks, n: Index) -> Index:
+    """The first output channel of a block."""
+    return code.add(code.mul(n, blocks.most - 1), code.least(n, blocks.big))
+
+
 def scatter_rows(
     code: Code, tiling: Tiling, scratch: IR, scratch_row: int, channels: Index, rows: tuple[Index, Index],
     images: Index, sizes: Sequence[int], take: Take,

@@ -21,11 +21,12 @@ class Epilogue:
     Attributes
     ----------
     emit : emit(emitter, x, operands) writes it for one vector: `x` the product's numbers, `operands` those of `inputs`
-        at the same places, lanes all; it returns the lanes of each output
+        at the same places, lanes all; it returns the lanes of each output, then those of what is summed
     inputs : what it reads, broadcast to the shape of the result by strides of 0
     outputs : what it writes instead of the plain result: row-major over the elements of the result, dtypes of their own
     key : says all about `emit` that the code depends on
     calls : the graph's calls that it carries out
+    sums : what it writes besides, one number for each plane: sums over the plane
     """
 
     emit: Emit
@@ -33,6 +34,7 @@ class Epilogue:
     outputs: tuple[Value, ...]
     key: str
     calls: tuple[Call, ...] = ()
+    sums: tuple[Value, ...] = ()
 
 
 def broadcast(x: Access, shape: Ints) -> Access:

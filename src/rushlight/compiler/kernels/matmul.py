@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.compiler.access import Access, byte_strides
+from rushlight.compiler.access import Access, byte_strides, whole
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.matmul_code import IR, Finish, batch_offset, write
+from rushlight.compiler.kernels.matmul_pack import pack_before
 from rushlight.compiler.kernels.matmul_plan import Machine, Matrix, Plan, Product, choose
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
+from rushlight.compiler.lanes_arithmetic import BF16
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.target import host
 from rushlight.dtypes import NP_HALF
@@ -48,55 +50,90 @@ def matmul_kernel(
 
     Notes
     -----
-    Half precision is multiplied and added in float32 and rounded once.
+    Half precision is multiplied and added in float32 and rounded once. Where the machine has products of pairs of
+    bfloat16, they take numbers too small to be normal for zeros.
     """
+    (kernel,) = _kernels(a, b, out, epilogue, name, calls, plan, alone=True)
+    return kernel
+
+
+def matmul_kernels(
+    a: Access, b: Access, out: Value, *, epilogue: Epilogue | None = None, name: str = "",
+    calls: tuple[Call, ...] = (), plan: Plan | None = None,
+) -> list[Kernel]:  # fmt: skip
+    """The same as one kernel, or as two where the first brings an operand into a better order for the second."""
+    return _kernels(a, b, out, epilogue, name, calls, plan, alone=False)
+
+
+def _kernels(
+    a: Access, b: Access, out: Value, epilogue: Epilogue | None, name: str, calls: tuple[Call, ...],
+    plan: Plan | None, *, alone: bool,
+) -> list[Kernel]:  # fmt: skip
     if not supports(a, b):
         raise NotImplementedError(f"a native product of {a.dtype} and {b.dtype}")
     m, k, n = *a.shape[-2:], b.shape[-1]
     batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
-    outputs = epilogue.outputs if epilogue else (out,)
-    inputs = epilogue.inputs if epilogue else ()
-    reads = tuple(dict.fromkeys(x.root for x in (a, b, *inputs)))
-    slots = {v: i for i, v in enumerate(reads)}
+    outputs, inputs = (epilogue.outputs, epilogue.inputs) if epilogue else ((out,), ())
     shape = (*batch, m, n)
-    matrices = [
-        *(_matrix(x, slots[x.root], len(batch)) for x in (a, b)),
-        *(_result(v, len(reads) + i, shape) for i, v in enumerate(outputs)),
-        *(_matrix(x, slots[x.root], len(batch)) for x in inputs),
-    ]
+    label = "x".join(map(str, (*batch, m, k, n)))
+    flops = 2 * math.prod(batch) * m * n * k
+    matrices = [_matrix(x, len(batch)) for x in (a, b)]
+    matrices += [_result(v, shape) for v in outputs]
+    matrices += [_matrix(x, len(batch)) for x in inputs]
     m, batch, matrices = _merged(m, batch, matrices)
-    dtype = F32 if a.dtype in NP_HALF else a.dtype
     left, right, result = matrices[:3]
-    product = Product(batch, m, n, k, left, right, result, dtype)
-    machine = Machine(host().lanes(dtype), host().registers)
-    plan = plan or choose(product, machine)
-    extra = tuple(matrices[2:]) if epilogue else ()
+    product = Product(batch, m, n, k, left, right, result, F32 if a.dtype in NP_HALF else a.dtype)
+    if a.dtype == BF16 and host().has_bf16 and k:
+        product = _by_pairs(product)
+    machine = Machine(host().lanes(product.dtype), host().registers)
+    plan = plan or choose(product, machine, alone)
+    made = []
+    if plan.before:
+        turned = plan.form == "turned"
+        first, product = pack_before(product, b.root if turned else a.root, plan, machine)
+        made.append(first)
+        a, b = (a, whole(first.writes[0])) if turned else (whole(first.writes[0]), b)
+    reads = tuple(dict.fromkeys(x.root for x in (a, b, *inputs)))
+    roots = [a.root, b.root, *outputs, *(x.root for x in inputs)]
+    slots = {v: i for i, v in enumerate((*reads, *outputs))}
+    placed = [
+        replace(x, slot=slots[v])
+        for x, v in zip((product.a, product.b, *matrices[2:]), roots, strict=True)
+    ]  # fmt: skip
+    product = replace(product, a=placed[0], b=placed[1], out=placed[2])
+    extra = tuple(placed[2:]) if epilogue else ()
     key = f"matmul {product} {plan} {machine} {extra} {epilogue.key if epilogue else ''}"
 
     def build(module: Any, name: str) -> None:
         finish = finisher(epilogue, extra, product, plan) if epilogue else None
         write(module, name, product, plan, machine, finish)
 
-    return Kernel(
-        name=name or f"matmul {'x'.join(map(str, (*batch, m, k, n)))}" + (" + epilogue" if epilogue else ""),
+    return [*made, Kernel(
+        name=name or f"matmul {label}" + (" + epilogue" if epilogue else ""),
         key=key, build=build, reads=reads, writes=tuple(outputs),
         chunks=max(1, math.prod(plan.chunks(product.turned if plan.form == "turned" else product))),
         calls=calls + (epilogue.calls if epilogue else ()),
         inplace=_inplace(a, b, inputs, outputs, reads),
-        flops=2 * math.prod(batch) * m * n * k,
-    )  # fmt: skip
+        flops=flops,
+    )]  # fmt: skip
 
 
-def _matrix(x: Access, slot: int, batch: int) -> Matrix:
+def _by_pairs(x: Product) -> Product:
+    """The product whose steps take two numbers."""
+    a, b = replace(x.a, column=2 * x.a.column), replace(x.b, row=2 * x.b.row)
+    return replace(x, k=-(-x.k // 2), a=a, b=b, paired=x.k)
+
+
+def _matrix(x: Access, batch: int) -> Matrix:
     """An operand's strides with leading batch dims of stride 0; dims of size 1 do not move."""
     strides = tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True))
     strides = (0,) * (batch + 2 - len(strides)) + strides
-    return Matrix(slot, x.offset, strides[:-2], strides[-2], strides[-1], x.dtype)
+    return Matrix(0, x.offset, strides[:-2], strides[-2], strides[-1], x.dtype)
 
 
-def _result(value: Value, slot: int, shape: Ints) -> Matrix:
+def _result(value: Value, shape: Ints) -> Matrix:
     strides = byte_strides(shape, value.dtype.itemsize)
-    return Matrix(slot, 0, strides[:-2], strides[-2], strides[-1], value.dtype)
+    return Matrix(0, 0, strides[:-2], strides[-2], strides[-1], value.dtype)
 
 
 def _merged(m: int, batch: Ints, matrices: list[Matrix]) -> tuple[int, Ints, list[Matrix]]:

@@ -41,6 +41,7 @@ class Writer:
         self.plan, self.machine = plan, machine
         self.x = x.turned if plan.form == "turned" else x
         self.size: int = x.dtype.itemsize
+        self.pairs = x.paired > 0
         self.is_dot = plan.form == "dot"
         self.columns = plan.vectors if self.is_dot else plan.vectors * machine.lanes
         self.pitch = machine.lanes if self.is_dot else self.columns
@@ -55,7 +56,7 @@ class Writer:
     def function(self, part: str, arguments: Sequence[IR]) -> tuple[Any, Code]:
         """A function of this kernel and where its code goes."""
         fn, builder = new_function(self.module, f"{self.name}.{part}", arguments)
-        return fn, Code(builder, self.x.dtype, self.machine.lanes)
+        return fn, Code(builder, self.x.dtype, self.machine.lanes, pairs=self.pairs)
 
     def write(self) -> None:
         """Write the function `name` and those that it calls."""
@@ -78,8 +79,8 @@ class Writer:
         deep = -(-plan.depth // lanes) * lanes
         if plan.pack_b:
             self.b_room = code.room(deep * self.columns)
-        if plan.pack_a:
-            self.a_room = code.room(deep * -(-plan.rows // lanes) * lanes)
+        if plan.pack_a and not plan.before:
+            self.a_room = code.room(deep * plan.pitch(lanes))
         if not self.direct:
             blocks = plan.chunk[0] // plan.rows if self.blocked else 1
             self.tile_size = -(-plan.rows // lanes) * lanes * self.pitch
@@ -134,19 +135,30 @@ class Writer:
         def part(q: Index) -> Sequence[IR]:
             start = code.mul(q, plan.depth)
             count = code.least(plan.depth, code.sub(x.k, start)) if self.blocked else x.k
-            a_part, b_part = (code.at(p, code.mul(start, s)) for p, s in ((a, x.a.column), (b, x.b.row)))
+            a_part, b_part = (code.at(p, code.mul(start, s)) for p, s in ((a, self._a_step()), (b, x.b.row)))
             if plan.pack_b:
-                fn = self._pack("b", where[4])
-                code.b.call(fn, [b_part, self.b_room, *([count] if self.blocked else [])])
+                code.b.call(self._pack("b", where[4]), [b_part, self.b_room, *self._numbers(code, start, count)])
                 b_part = self.b_room
             first = code.b.icmp_signed("==", code.value(q), code.value(0)) if self.blocked else None
             self._rows(code, m0, tall, lambda i, m, rows: self._block(
-                code, (i, m, rows, count, first), where, a_part, b_part, out))  # fmt: skip
+                code, (i, m, rows, start, count, first), where, a_part, b_part, out))  # fmt: skip
             return ()
 
         code.loop(-(-x.k // plan.depth) if self.blocked else 1, part)
         if self.blocked:
             self._rows(code, m0, tall, lambda i, m, rows: self._finish_block(code, i, m, rows, where))
+
+    def _a_step(self) -> int:
+        """Bytes from step to step of the left operand where it lies."""
+        return self.plan.pitch(self.machine.lanes) * self.size if self.plan.before else self.x.a.column
+
+    def _numbers(self, code: Code, start: Index, count: Index) -> list[IR]:
+        """What packing is told of the length of a part of the sum."""
+        if not self.blocked:
+            return []
+        if self.pairs:
+            count = code.least(2 * self.plan.depth, code.sub(self.x.paired, code.mul(start, 2)))
+        return [code.value(count)]
 
     def _rows(self, code: Code, m0: Index, tall: Index, work: Callable[[Index, Index, int], None]) -> None:
         """work(number of the block, first row, rows) for each block of a chunk."""
@@ -164,11 +176,14 @@ class Writer:
             code.when(is_last, lambda: work(count, self.x.m - edge, edge))
 
     def _block(self, code: Code, block: tuple[Any, ...], where: tuple[Any, ...], a: IR, b: IR, out: IR) -> None:
-        x, (i, m, rows, count, first) = self.x, block
+        x, (i, m, rows, start, count, first) = self.x, block
         more = [count] if self.blocked else []
-        a = code.at(a, code.mul(m, x.a.row))
-        if self.plan.pack_a:
-            code.b.call(self._pack("a", rows), [a, self.a_room, *more])
+        if self.plan.before:
+            a = code.at(a, code.mul(code.divide(m, self.plan.rows)[0], x.a.row))
+        else:
+            a = code.at(a, code.mul(m, x.a.row))
+        if self.plan.pack_a and not self.plan.before:
+            code.b.call(self._pack("a", rows), [a, self.a_room, *self._numbers(code, start, count)])
             a = self.a_room
         if self.direct:
             to = code.at(out, code.add(code.mul(m, x.out.row), code.mul(where[3], x.out.column)))
@@ -196,11 +211,12 @@ class Writer:
             x, plan, lanes = self.x, self.plan, self.machine.lanes
             m, kind = (x.a, plan.pack_a) if side == "a" else (x.b, plan.pack_b)
             along, across = (m.row, m.column) if side == "a" else (m.column, m.row)
-            pitch = -(-plan.rows // lanes) * lanes if side == "a" else self.columns
+            pitch = plan.pitch(lanes) if side == "a" else self.columns
             i64, pointer = ir.IntType(64), ir.PointerType()
             fn, code = self.function(f"pack_{side}{count}", [pointer, pointer, *([i64] if self.blocked else [])])
-            steps = fn.args[2] if self.blocked else x.k
-            pack_function(code, kind, fn.args[:2], (along, across), count, pitch, (steps, x.k), m.dtype)
+            total = x.paired or x.k
+            steps = (fn.args[2] if self.blocked else total, total)
+            pack_function(code, kind, fn.args[:2], (along, across), count, pitch, steps, m.dtype)
             code.b.ret_void()
             self.packs[key] = fn
         return self.packs[key]
@@ -222,7 +238,7 @@ class Writer:
     def _operands(self, fn: Any, rows: int, columns: int) -> Operands:
         x, plan, size, lanes = self.x, self.plan, self.size, self.machine.lanes
         steps = fn.args[3] if self.blocked else x.k
-        a_row, a_step = (size, -(-plan.rows // lanes) * lanes * size) if plan.pack_a else (x.a.row, x.a.column)
+        a_row, a_step = (size, plan.pitch(lanes) * size) if plan.pack_a else (x.a.row, x.a.column)
         if self.is_dot:
             return Operands(fn.args[0], [i * a_row for i in range(rows)], fn.args[1],
                             [j * x.b.column for j in range(columns)], [(steps, size, size)])  # fmt: skip
@@ -253,7 +269,7 @@ class Writer:
                 code.store(acc[i * width + j], code.at(fn.args[2], i * pitch + j * lanes * size), mask)
 
     def _write_dot(self, code: Code, fn: Any, rows: int, columns: int) -> None:
-        acc = dot_products(code, self._operands(fn, rows, columns), self.x.k)
+        acc = dot_products(code, self._operands(fn, rows, columns), self.x.paired or self.x.k)
         pitch = self.x.out.row if self.direct else self.pitch * self.size
         for i in range(rows):
             total = code.sums(acc[i * columns : (i + 1) * columns])

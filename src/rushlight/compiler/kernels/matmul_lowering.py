@@ -10,7 +10,7 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.epilogue import Epilogue, Resolve, broadcast
-from rushlight.compiler.kernels.matmul import matmul_kernel, supports
+from rushlight.compiler.kernels.matmul import matmul_kernels, supports
 from rushlight.compiler.lanes_core import Emitter, Lanes
 
 
@@ -31,13 +31,13 @@ def operands(call: Call, resolve: Resolve) -> tuple[Access, Access] | None:
     return a, b
 
 
-def product(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
+def product(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> list[Kernel] | None:
     """mm, bmm, batched_matmul, mv, dot, with what follows on the elements; None where there is no kernel for them."""
     found = operands(call, resolve)
-    return None if found is None else matmul_kernel(*found, call.result, epilogue=epilogue, calls=(call,))
+    return None if found is None else matmul_kernels(*found, call.result, epilogue=epilogue, calls=(call,))
 
 
-def scaled(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
+def scaled(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> list[Kernel] | None:
     """addmm and baddbmm, beta * c + alpha * (x @ y), with what follows on the elements."""
     found = operands(call, resolve)
     alpha, beta = call.params["alpha"], call.params["beta"]
@@ -64,10 +64,10 @@ def scaled(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Ke
         f"{float(beta)} c + {float(alpha)} xy as {dtype} {epilogue.key if epilogue else ''}",
         epilogue.calls if epilogue else (),
     )
-    return matmul_kernel(*found, call.result, epilogue=whole, calls=(call,))
+    return matmul_kernels(*found, call.result, epilogue=whole, calls=(call,))
 
 
-SEEDS: dict[str, Callable[..., Kernel | None]] = {
+SEEDS: dict[str, Callable[..., list[Kernel] | None]] = {
     "mm": product, "bmm": product, "batched_matmul": product, "mv": product, "dot": product,
     "addmm": scaled, "baddbmm": scaled,
 }  # fmt: skip

@@ -12,15 +12,23 @@ Ints = tuple[int, ...]
 
 # Bytes that a chunk may keep on its thread's stack, half of it for packed columns.
 STACK = 256 * 1024
-# Cycles that handing out a chunk costs, and what one call of a block costs besides its arithmetic.
-HANDING, CALL = 1000, 25
+# Cycles that handing out a chunk costs, what one call of a block costs besides its arithmetic, and a row to store to.
+HANDING, CALL, ROW = 1000, 25, 4
 # Cycles an element for packing by copying, by transposing, element by element; and for turning a result.
 PACKING = {"": 0.0, "copy": 0.1, "turn": 0.3, "gather": 1.5}
 TURNING = 1.5
+# Cycles an element for going through an operand once more.
+BEFORE = 1.2
 # An L1 cache holds this many lines that lie a multiple of PAGE bytes apart.
-WAYS, PAGE = 8, 4096
+WAYS, PAGE, LINE = 8, 4096, 64
+# An L2 cache holds WAYS lines that lie a multiple of L2_WAY bytes apart; so many pages are known to the processor.
+L2_WAY, TLB = 128 * 1024, 2048
+# Rows or columns that are read side by side, each of it once.
+STREAMS = 6
+# Cycles to go on to the next of rows that lie FAR_ROWS bytes or more apart.
+JUMP, FAR_ROWS = 12, 512
 # Sizes of an operand from which on it comes from further away, and bytes a cycle that then arrive.
-NEAR, FAR = 512 * 1024, 16 * 1024 * 1024
+NEAR, FAR = 512 * 1024, 4 * 1024 * 1024
 RATES = 16.0, 4.0, 2.0
 
 
@@ -43,7 +51,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Product:
-    """out[.., m, n] = a[.., m, k] @ b[.., k, n]; `dtype` is that of the arithmetic."""
+    """out[.., m, n] = a[.., m, k] @ b[.., k, n]; `dtype` is that of the arithmetic.
+
+    `paired` numbers of bfloat16 are summed two a step: then `k`, and the strides along it, are those of pairs.
+    """
 
     batch: Ints
     m: int
@@ -53,6 +64,7 @@ class Product:
     b: Matrix
     out: Matrix
     dtype: Any
+    paired: int = 0
 
     @property
     def turned(self) -> Product:
@@ -79,6 +91,7 @@ class Plan:
     rows, vectors : the register block; in form "dot" `vectors` counts columns
     sets : accumulators of their own for so many steps in a row
     pack_a, pack_b : "" (read in place), "copy", "turn" (transpose) or "gather"
+    before : whether a kernel of its own packs the whole left operand, block after block
     depth : steps between visits to a block's accumulators; k, where all fit
     chunk : rows, columns and matrices of a chunk
     cost : estimated cycles
@@ -93,6 +106,7 @@ class Plan:
     depth: int
     chunk: tuple[int, int, int]
     cost: float
+    before: bool = False
 
     def turns_back(self, x: Product) -> bool:
         """Whether finished blocks are transposed on their way out; a result of one column lies right as it is."""
@@ -103,11 +117,17 @@ class Plan:
         sizes = (x.m, x.n, math.prod(x.batch))
         return tuple(-(-size // step) for size, step in zip(sizes, self.chunk, strict=True))  # type: ignore[return-value]
 
+    def pitch(self, lanes: int) -> int:
+        """Numbers of a step of a packed block of rows."""
+        return self.rows if self.before else -(-self.rows // lanes) * lanes
+
 
 @lru_cache(1024)
-def choose(x: Product, machine: Machine) -> Plan:
-    """The cheapest plan by estimated cycles."""
+def choose(x: Product, machine: Machine, alone: bool = True) -> Plan:
+    """The cheapest plan by estimated cycles; `alone`: that one kernel carries out."""
     plans = [_rows(x, machine, "rows"), _rows(x.turned, machine, "turned")]
+    if not alone and all(x.a.batch) and all(x.b.batch):
+        plans += [_rows(x, machine, "rows", True), _rows(x.turned, machine, "turned", True)]
     dot = _dot(x, machine)
     if dot is not None:
         plans.append(dot)
@@ -132,14 +152,18 @@ class _Cost:
         return float(total)
 
 
-def _rows(x: Product, machine: Machine, form: str) -> Plan:
+def _rows(x: Product, machine: Machine, form: str, before: bool = False) -> Plan:
     """The cheapest plan with vectors along the columns of `x`."""
     size, lanes = x.dtype.itemsize, machine.lanes
-    pack_b = _packing(x.b.column, x.b.row, x.n, x.k, x.b.dtype, x.dtype)
-    if not pack_b and x.m > 32 and x.k > 8 and x.b.row >= 512 and x.n > lanes:
+    pack_b = _packing(x.b.column, x.b.row, x.n, x.k, x.b.dtype, x)
+    if not pack_b and x.m > 32 and x.k > 8 and x.b.row >= FAR_ROWS and x.n > lanes:
         # rows of the right operand lie far apart
         pack_b = "copy"
-    pack_a = "" if x.a.dtype == x.dtype else _packing(x.a.row, x.a.column, x.m, x.k, x.a.dtype, x.dtype) or "copy"
+    in_place = x.paired % 2 == 0 and x.a.column == size if x.paired else x.a.dtype == x.dtype
+    pack_a = "" if in_place else _packing(x.a.row, x.a.column, x.m, x.k, x.a.dtype, x)
+    if before:
+        pack_a = pack_a or ("copy" if x.a.row == x.a.dtype.itemsize else "turn")
+    far = 0.0 if pack_a else _scattered(x)
     left = x.m * x.k * size
     rate = RATES[(left > NEAR) + (left > FAR)]
     options = []
@@ -147,29 +171,44 @@ def _rows(x: Product, machine: Machine, form: str) -> Plan:
         sets = _sets(rows * vectors, vectors, x.k, machine)
         columns, depth = vectors * lanes, x.k
         most = STACK // 2 // (columns * size) // lanes * lanes
-        if (pack_b or pack_a) and x.k > most:
+        if (pack_b or pack_a and not before) and x.k > most:
             depth = -(-x.k // -(-x.k // most) // lanes) * lanes
             sets = 1
 
         def block(height: int, width: int, sets: int = sets) -> float:
             vectors = -(-width // lanes)
-            step = max(height * vectors, _fetch(x.k * width * size) * vectors, 4 / sets, height * size / rate)
-            return float(x.k * (step + height * PACKING[pack_a]) + CALL + 1.5 * height * vectors)
+            jump = JUMP + 1.5 * vectors if x.b.row >= FAR_ROWS and not pack_b else 0.0
+            fetch = _fetch(x.k * width * size) * vectors
+            step = max(height * vectors, fetch, jump, 4 / sets, height * size / rate)
+            packed = 0.0 if before else 3 * height * PACKING[pack_a]
+            spread = far * -(-height * size // LINE)
+            return float(x.k * (step + spread + packed) + CALL + height * (1.5 * vectors + ROW))
 
+        column = x.k * (PACKING[pack_b] + (JUMP / columns if pack_b == "copy" and x.b.row >= FAR_ROWS else 0.0))
         turning = TURNING * -(-rows // lanes) * lanes / rows if form == "turned" and x.m > 1 else 0.0
         # a sum in parts comes back to its block's numbers
         parts = 0.3 * -(-x.k // depth) + 0.7 if depth < x.k else 0.0
-        cost = _Cost(block, x.k * PACKING[pack_b], turning + parts)
+        cost = _Cost(block, column, turning + parts)
         # the code of remainders is not free either
         spare = 1 + 0.005 * ((x.m % rows > 0 and x.m > rows) + (x.n % columns > 0 and x.n > columns)) + 5e-5 * rows
         options.append((cost.part(x.m, x.n, rows, columns) * spare, rows, vectors, sets, depth, cost))
     options.sort(key=lambda o: o[:3])
     plans = []
     for _, rows, vectors, sets, depth, cost in options[:3]:
-        room = STACK // 2 // (vectors * lanes * size) if depth < x.k else x.m + rows
+        room = STACK // 4 // (vectors * lanes * size) if depth < x.k else x.m + rows
         chunk, cycles = _chunk(x, rows, vectors * lanes, cost, room)
-        plans.append(Plan(form, rows, vectors, sets, pack_a, pack_b, depth, chunk, cycles))
+        if before:
+            cycles += math.prod(x.batch) * x.m * x.k * (BEFORE + PACKING[pack_a]) / 2 + 2 * HANDING
+        plans.append(Plan(form, rows, vectors, sets, pack_a, pack_b, depth, chunk, cycles, before))
     return min(plans, key=lambda p: p.cost)
+
+
+def _scattered(x: Product) -> float:
+    """Cycles for each line of a step of a left operand whose rows lie side by side and whose steps lie far apart."""
+    lines = min(TLB, WAYS * L2_WAY // math.gcd(x.a.column, L2_WAY))
+    if x.a.row != x.dtype.itemsize or x.k <= 2 * lines:
+        return 0.0
+    return 5.0 if x.k <= 4 * lines else 30.0
 
 
 def _blocks(x: Product, machine: Machine, pack_a: bool) -> Iterator[tuple[int, int]]:
@@ -178,7 +217,9 @@ def _blocks(x: Product, machine: Machine, pack_a: bool) -> Iterator[tuple[int, i
     if x.a.column == x.dtype.itemsize and x.k > 64 and not pack_a and x.a.row % 64 == 0:
         # rows whose lines fall on the same places of the cache would drive each other out
         most_rows = min(most_rows, max(4, WAYS * (PAGE // math.gcd(x.a.row, PAGE)) - 2))
-    for vectors in range(1, min(8, -(-x.n // machine.lanes), machine.registers // 2 - 1) + 1 if x.n else 2):
+    # the vectors of a single row are used once and need no registers of their own
+    widest = machine.registers - 8 if x.m == 1 else min(8, machine.registers // 2 - 1)
+    for vectors in range(1, min(widest, -(-x.n // machine.lanes)) + 1 if x.n else 2):
         most = max(1, min(most_rows, (machine.registers - 1) // vectors - 1))
         yield from ((rows, vectors) for rows in range(min(most, -(-8 // vectors)), most + 1))
 
@@ -194,11 +235,11 @@ def _fetch(held: int) -> float:
     return 1.0 if held <= 32 * 1024 else 2.5 if held <= NEAR else 5.0
 
 
-def _packing(along: int, across: int, count: int, k: int, dtype: Any, wanted: Any) -> str:
+def _packing(along: int, across: int, count: int, k: int, dtype: Any, x: Product) -> str:
     """How to bring an operand into rows of vectors: strides along the vector and along the sum."""
     if along == dtype.itemsize or count == 1:
-        return "" if dtype == wanted else "copy"
-    return "turn" if across == dtype.itemsize or k == 1 else "gather"
+        return "" if dtype == x.dtype else "copy"
+    return "turn" if across == dtype.itemsize * (2 if x.paired else 1) or k == 1 and not x.paired else "gather"
 
 
 def _chunk(x: Product, rows: int, columns: int, cost: _Cost, room: int) -> tuple[tuple[int, int, int], float]:
@@ -235,20 +276,26 @@ def _cuts(count: int, most: int) -> list[int]:
 def _dot(x: Product, machine: Machine) -> Plan | None:
     """The plan with vectors along the summed dim, where both operands allow it."""
     size, lanes = x.dtype.itemsize, machine.lanes
-    if x.a.dtype != x.dtype or x.b.dtype != x.dtype or x.a.column != size or x.b.row != size or x.k < lanes:
+    if not x.paired and (x.a.dtype != x.dtype or x.b.dtype != x.dtype):
+        return None
+    if x.a.column != size or x.b.row != size or x.k < lanes:
         return None
     steps = -(-x.k // lanes)
-    crowded = x.k * size >= PAGE and (x.a.row % PAGE == 0 or x.b.column % PAGE == 0)
+    # so many rows and columns of an operand that is read once, or whose lines fall on the same places of the cache
+    tall, wide = (
+        STREAMS if once or stride % PAGE == 0 and x.k * size >= PAGE else x.m + x.n
+        for once, stride in ((x.n == 1, x.a.row), (x.m == 1, x.b.column))
+    )
 
     def block(height: int, width: int) -> float:
-        fetch = 5.0 if crowded else _fetch(x.k * width * size)
-        step = max(height * width, (5 if crowded else 2) * height + fetch * width, 4)
+        fetch = _fetch(x.k * width * size)
+        step = max(height * width, 2 * height + fetch * width, 4)
         return steps * step + CALL + height * (width * 2.5 + 8)
 
     cost = _Cost(block)
     options = []
-    for columns in range(1, min(lanes, x.n) + 1):
-        for rows in range(1, min(x.m, (machine.registers - 1) // columns - 1) + 1):
+    for columns in range(1, min(lanes, x.n, wide) + 1):
+        for rows in range(1, min(x.m, (machine.registers - 1) // columns - 1, tall) + 1):
             options.append((cost.part(x.m, x.n, rows, columns), rows, columns))
     if not options:
         return None

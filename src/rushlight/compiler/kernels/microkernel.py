@@ -16,6 +16,7 @@ import numpy as np
 from rushlight.compiler.binding import ir
 from rushlight.compiler.lanes_core import Emitter, Lanes
 
+I16 = np.dtype(np.int16)
 # An int known now, or an i64 of the running code.
 Index = Any
 # None: all lanes; an int: that many from the first; otherwise a vector of i1.
@@ -31,14 +32,16 @@ class Code:
     builder : llvmlite.ir.IRBuilder
     dtype : NumPy dtype of the arithmetic, float32 or float64
     lanes : elements of a vector
+    pairs : whether operands are words of two bfloat16 numbers, whose products are summed in float32
     """
 
-    def __init__(self, builder: IR, dtype: Any, lanes: int) -> None:
+    def __init__(self, builder: IR, dtype: Any, lanes: int, *, pairs: bool = False) -> None:
         self.b = builder
         self.emitter = Emitter(builder, builder.module)
         self.dtype = np.dtype(dtype)
         self.size: int = self.dtype.itemsize
         self.lanes = lanes
+        self.pairs = pairs
         self.i64 = ir.IntType(64)
         self.byte = ir.IntType(8)
         self.scalar = ir.FloatType() if self.size == 4 else ir.DoubleType()
@@ -206,12 +209,24 @@ class Code:
             lanes = lanes.astype(dtype)
         self.emitter.store(lanes, pointer, self.lanes_of(mask))
 
+    def words(self, pointer: IR, count: Index | None = None) -> IR:
+        """A vector of pairs of bfloat16: the first `count` numbers, all by default, and zeros."""
+        mask = None
+        if count is not None and not (isinstance(count, int) and count >= 2 * self.lanes):
+            mask = self.emitter.first(count, 2 * self.lanes)
+        return self.b.bitcast(self.emitter.load(pointer, I16, 2 * self.lanes, mask).value, self.vector)
+
     def load_number(self, pointer: IR, dtype: Any = None) -> IR:
-        """One number from memory; half precision is widened."""
+        """One number from memory, half precision widened; of pairs one word."""
+        if self.pairs and dtype is None:
+            return self.b.bitcast(self.b.load(pointer, typ=ir.IntType(32), align=2), self.scalar)
         return self.emitter.load(pointer, dtype or self.dtype, 1).value
 
     def fma(self, x: IR, y: IR, z: IR) -> IR:
-        """x * y + z, rounded once where the machine can."""
+        """x * y + z, rounded once where the machine can; of pairs both products are added."""
+        if self.pairs:
+            x, y = (self.b.bitcast(v, ir.VectorType(_BFloat(), 2 * self.lanes)) for v in (x, y))
+            return self.call("llvm.x86.avx512bf16.dpbf16ps.512", self.vector, z, y, x)
         return self.call(f"llvm.fmuladd.v{self.lanes}{_letter(self.scalar)}", self.vector, x, y, z)
 
     def pick(self, x: IR, y: IR, lanes: Sequence[int]) -> IR:
@@ -244,6 +259,10 @@ class Code:
         self.loop(n, first, step=near)
         self.loop(near, second)
 
+    def turned(self, rows: Sequence[IR]) -> list[IR]:
+        """The columns of a square of `lanes` rows, in registers: more code than `transpose`, and faster."""
+        return self._swapped(rows, 1)
+
     def _swapped(self, rows: Sequence[IR], step: int) -> list[IR]:
         """Rows whose numbers differ by `step`, after the exchanges between them."""
         now, n, apart = list(rows), self.lanes, 1
@@ -271,6 +290,19 @@ class Code:
             ]
             s *= 2
         return now[0]
+
+
+class _BFloat(ir.Type if ir else object):  # type: ignore[misc]
+    """LLVM's bfloat, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
 
 
 def _letter(kind: IR) -> str:
@@ -363,16 +395,18 @@ def dot_products(code: Code, x: Operands, count: int) -> list[IR]:
     `x.vectors` are the bytes from `x.b` to each column's first number, `count` the numbers summed.
     """
     acc = [code.zero] * (len(x.rows) * len(x.vectors))
-    whole = count // code.lanes * code.lanes
+    load = code.words if code.pairs else code.load
+    lanes, size = (2 * code.lanes, code.size // 2) if code.pairs else (code.lanes, code.size)
+    whole = count // lanes * lanes
 
-    def turn(i: Index, *held: IR, mask: Mask = None) -> Sequence[IR]:
-        a, b = (code.at(p, code.mul(i, code.size)) for p in (x.a, x.b))
-        columns = [code.load(code.at(b, o), mask) for o in x.vectors]
+    def turn(i: Index, *held: IR, some: int | None = None) -> Sequence[IR]:
+        a, b = (code.at(p, code.mul(i, size)) for p in (x.a, x.b))
+        columns = [load(code.at(b, o), some) for o in x.vectors]
         new = []
         for r, offset in enumerate(x.rows):
-            row = code.load(code.at(a, offset), mask)
+            row = load(code.at(a, offset), some)
             new += [code.fma(row, c, held[r * len(columns) + j]) for j, c in enumerate(columns)]
         return new
 
-    acc = list(code.loop(whole, turn, acc, code.lanes))
-    return list(turn(whole, *acc, mask=count - whole)) if whole < count else acc
+    acc = list(code.loop(whole, turn, acc, lanes))
+    return list(turn(whole, *acc, some=count - whole)) if whole < count else acc

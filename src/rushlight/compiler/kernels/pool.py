@@ -18,9 +18,9 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, part_of
 from rushlight.compiler.kernels.conv_expand import both, conjunction, each, gather, inside, within
 from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS, UNIT, Axis, forward_axis, three
-from rushlight.compiler.kernels.conv_weight import address, part_of
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.target import host

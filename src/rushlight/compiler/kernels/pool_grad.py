@@ -6,9 +6,10 @@ own, at neighbouring windows. The phases are shuffled together before they are s
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, part_of
 from rushlight.compiler.kernels.conv_expand import both, conjunction, each, gather, inside, within
 from rushlight.compiler.kernels.conv_shape import UNIT, Axis, three, transposed_axes
-from rushlight.compiler.kernels.conv_weight import address, part_of
+from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 from rushlight.compiler.kernels.pool import (
     Average,
@@ -34,6 +36,7 @@ from rushlight.compiler.kernels.pool import (
     scale_of,
     window_axes,
 )
+from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.target import host
 
 IR = Any
@@ -56,16 +59,19 @@ class Spreading:
     lanes: int
     average: Average | None
     chunks: int
+    operands: tuple[Operand, ...]
 
 
 def spread_kernel(
-    g: Access, codes: Access | None, out: Value, windows: Windows, average: Average | None, calls: tuple[Call, ...] = ()
-) -> Kernel | None:
-    """The kernel of a pooling's gradient: of maxima with `codes`, or of averages."""
+    g: Access, codes: Access | None, out: Value, windows: Windows, average: Average | None,
+    calls: tuple[Call, ...] = (), epilogue: Epilogue | None = None,
+) -> Kernel | None:  # fmt: skip
+    """The kernel of a pooling's gradient: of maxima with `codes`, or of averages; and of what follows on it."""
     dims = len(windows.kernel)
     planes = planes_of(g, dims)
     places = None if codes is None else planes_of(codes, dims)
-    if planes is None or (codes is not None and places is None):
+    inputs = [] if epilogue is None else [_operand(a, dims) for a in epilogue.inputs]
+    if planes is None or (codes is not None and places is None) or None in inputs:
         return None
     sizes = zip(
         windows.output_size, windows.kernel, windows.input_size, windows.stride, windows.padding, windows.dilation,
@@ -78,35 +84,75 @@ def spread_kernel(
     s = Spreading(
         phases, window_axes(windows), three(windows.input_size, 1), planes, places,
         "" if codes is None else codes.dtype.name, g.dtype.name, host().lanes(g.dtype), average, chunks,
+        tuple(p for p in inputs if p is not None),
     )  # fmt: skip
     kind = "max pool" if codes is not None else "average pool"
+    after = epilogue or Epilogue(lambda emitter, x, operands: [x], (), (out,), "")
+    followers = "".join(f" {call.op.name}" for call in after.calls)
     return Kernel(
-        name=f"{kind} gradient {'x'.join(map(str, g.shape))} by {'x'.join(map(str, windows.kernel))}",
-        key=f"pool gradient {s}",
-        build=lambda module, name: build(module, name, s),
-        reads=(g.root,) if codes is None else (g.root, codes.root),
-        writes=(out,),
+        name=f"{kind} gradient {'x'.join(map(str, g.shape))} by {'x'.join(map(str, windows.kernel))}"
+        + (followers and f" +{followers}"),
+        key=f"pool gradient {s} {after.key} {[v.dtype.name for v in after.outputs]} {len(after.sums)}",
+        build=lambda module, name: build(module, name, s, after),
+        reads=(g.root, *([] if codes is None else [codes.root]), *(a.root for a in after.inputs)),
+        writes=after.outputs + after.sums,
         chunks=chunks,
-        calls=calls,
+        calls=calls + after.calls,
     )
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An operand of what follows: its planes, the strides of dims of size 1 being 0, and its dtype."""
+
+    planes: Planes
+    dtype: str
+
+
+def _operand(a: Access, dims: int) -> Operand | None:
+    """None for an operand whose lines are neither numbers side by side nor one number."""
+    strides = tuple(0 if n == 1 else s for n, s in zip(a.shape, a.strides, strict=True))
+    planes = planes_of(replace(a, strides=strides), dims)
+    if planes is None or planes.strides[4] not in (0, a.dtype.itemsize):
+        return None
+    return Operand(planes, a.dtype.name)
 
 
 class _Writer:
     """The code of one gradient's function."""
 
-    def __init__(self, code: Code, s: Spreading, slots: IR) -> None:
-        self.code, self.s = code, s
-        self.g = code.at(address(code, slots, 0), s.g.offset)
-        self.codes = None if s.codes is None else code.at(address(code, slots, 1), s.codes.offset)
-        self.out = address(code, slots, 1 if s.codes is None else 2)
+    def __init__(self, code: Code, s: Spreading, after: Epilogue, slots: IR) -> None:
+        self.code, self.s, self.after = code, s, after
+        own = 1 if s.codes is None else 2
+        count = own + len(after.inputs) + len(after.outputs) + len(after.sums)
+        at = [address(code, slots, i) for i in range(count)]
+        self.g = code.at(at[0], s.g.offset)
+        self.codes = None if s.codes is None else code.at(at[1], s.codes.offset)
+        self.inputs = [code.at(p, o.planes.offset) for p, o in zip(at[own:], s.operands, strict=False)]
+        own += len(after.inputs)
+        self.outs, self.sums = at[own : own + len(after.outputs)], at[own + len(after.outputs) :]
+        # sums over a plane, one for each vector that is made side by side
+        self.totals = [[self.accumulator() for _ in s.phases[2]] for _ in after.sums]
+        self.operands: list[IR] = []
+
+    def accumulator(self) -> IR:
+        """A vector on the stack, for LLVM to keep in a register."""
+        return self.code.b.alloca(self.code.vector)
 
     def plane(self, n: Index) -> None:
         """One plane of the input's gradient."""
         code, s = self.code, self.s
         g = s.g.at(code, self.g, n)
         codes = None if s.codes is None else s.codes.at(code, self.codes, n)
+        self.operands = [o.planes.at(code, p, n) for o, p in zip(s.operands, self.inputs, strict=True)]
+        for total in itertools.chain(*self.totals):
+            code.b.store(code.zero, total)
         for rows, middle in itertools.product(*s.phases[:2]):
             self.lines(g, codes, rows, middle, code.mul(n, s.sizes[0]))
+        for totals, out in zip(self.totals, self.sums, strict=True):
+            held = [code.b.load(t, typ=code.vector) for t in totals]
+            total = functools.reduce(code.b.fadd, held)
+            code.store(code.sums([total]), code.at(out, code.mul(n, code.size)), 1)
 
     def lines(self, g: IR, codes: IR, rows: Axis, middle: Axis, first_row: Index) -> None:
         """The lines of one combination of residues, of a plane whose rows start at `first_row`."""
@@ -115,15 +161,21 @@ class _Writer:
         def line(d: Index, h: Index) -> None:
             row = code.add(code.mul(d, rows.out_every), rows.out_first)
             at = code.add(code.mul(h, middle.out_every), middle.out_first)
-            place = code.add(code.mul(code.add(first_row, row), s.sizes[1]), at)
-            target = code.at(self.out, code.mul(place, s.sizes[2] * code.size))
+            place = code.mul(code.add(code.mul(code.add(first_row, row), s.sizes[1]), at), s.sizes[2])
+            sources = [
+                code.at(code.at(p, code.mul(row, o.planes.strides[2])), code.mul(at, o.planes.strides[3]))
+                for p, o in zip(self.operands, s.operands, strict=True)
+            ]
             count = max(a.out for a in s.phases[2])
-            lines_vectors(code, count, lambda v: self.vectors(g, codes, (rows, middle), (d, h), v, target))
+            lines_vectors(code, count, lambda v: self.vectors(g, codes, (rows, middle), (d, h), v, place, sources))
 
         each(code, rows.out, lambda d: each(code, middle.out, lambda h: line(d, h)))
 
-    def vectors(self, g: IR, codes: IR, axes: tuple[Axis, Axis], at: tuple[Index, Index], v: Index, target: IR) -> None:
-        """As many vectors of a line as the last dim has phases."""
+    def vectors(
+        self, g: IR, codes: IR, axes: tuple[Axis, Axis], at: tuple[Index, Index], v: Index, place: Index,
+        sources: list[IR],
+    ) -> None:  # fmt: skip
+        """As many vectors of a line, which begins at `place` of the result, as the last dim has phases."""
         code, s = self.code, self.s
         phases = [self.phase(g, codes, (*axes, last), at, v) for last in s.phases[2]]
         every = s.phases[2][0].out_every
@@ -131,7 +183,27 @@ class _Writer:
             out = _interleaved(code, phases, every, part)
             first = code.add(code.mul(v, code.lanes * every), part * code.lanes)
             mask = code.mask(code.sub(s.sizes[2], first))
-            code.store(out, code.at(target, code.mul(first, code.size)), mask)
+            if not (isinstance(mask, int) and mask == 0):
+                self.put(out, part, first, place, sources, mask)
+
+    def put(self, x: IR, part: int, first: Index, place: Index, sources: list[IR], mask: Mask) -> None:
+        """Write what follows from a vector that begins at `first` of its line."""
+        code, where = self.code, self.code.lanes_of(mask)
+        operands = []
+        for source, o in zip(sources, self.s.operands, strict=True):
+            kind, step = np.dtype(o.dtype), o.planes.strides[4]
+            if step:
+                operands.append(code.emitter.load(code.at(source, code.mul(first, step)), kind, code.lanes, where))
+            else:
+                operands.append(code.emitter.splat(code.emitter.load(source, kind, 1), code.lanes))
+        made = self.after.emit(code.emitter, Lanes(code.emitter, x, code.dtype, code.lanes), operands)
+        at = code.add(place, first)
+        for lanes, out, value in zip(made, self.outs, self.after.outputs, strict=False):
+            code.emitter.store(lanes, code.at(out, code.mul(at, value.dtype.itemsize)), where)
+        for lanes, totals in zip(made[len(self.outs) :], self.totals, strict=True):
+            counted = lanes.value if where is None else code.b.select(where.value, lanes.value, code.zero)
+            held = code.b.load(totals[part], typ=code.vector)
+            code.b.store(code.b.fadd(held, counted), totals[part])
 
     def phase(self, g: IR, codes: IR, axes: Axes, at: tuple[Index, Index], v: Index) -> IR:
         """What one vector of positions of a phase collects."""
@@ -210,10 +282,10 @@ def _interleaved(code: Code, phases: Sequence[IR], every: int, part: int) -> IR:
     return out
 
 
-def build(module: Any, name: str, s: Spreading) -> None:
-    """Add the function of a pooling's gradient to a module."""
+def build(module: Any, name: str, s: Spreading, after: Epilogue) -> None:
+    """Add the function of a pooling's gradient, and of what follows on it, to a module."""
     code, slots, chunk = function(module, name, s.dtype, s.lanes)
-    writer = _Writer(code, s, slots)
+    writer = _Writer(code, s, after, slots)
     first, count = part_of(code, s.g.count, s.chunks, chunk)
     each(code, count, lambda i: writer.plane(code.add(first, i)))
     code.b.ret_void()

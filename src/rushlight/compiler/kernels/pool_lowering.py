@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.conv_lowering import accesses
+from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.pool import average_of, pool_kernel
-from rushlight.compiler.kernels.pool_grad import spread_kernel
+from rushlight.compiler.kernels.pool_grad import MOST_PHASES, spread_kernel
 from rushlight.compiler.kernels.pool_wide import fill_kernel, whole_kernel
 from rushlight.ops.pool import average_scale, even_windows, pool_windows
 
@@ -41,13 +43,13 @@ def maximum(call: Call, resolve: Resolve) -> Kernel | None:
     return pool_kernel(x, call.results, windows, None, (call,))
 
 
-def maximum_gradient(call: Call, resolve: Resolve) -> Kernel | None:
+def maximum_gradient(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
     """`max_pool_grad`."""
     g = _floating(call, resolve)
     codes = resolve(call.operands[1]) if isinstance(call.operands[1], Value) else None
     if g is None or codes is None or codes.strides[-1] != codes.dtype.itemsize:
         return None
-    return spread_kernel(g, codes, call.result, call.params["windows"], None, (call,))
+    return spread_kernel(g, codes, call.result, call.params["windows"], None, (call,), epilogue)
 
 
 def _averaged(x: Access | None, call: Call, windows: Windows, count_padding: bool, divisor: Any) -> Kernel | None:
@@ -78,21 +80,23 @@ def average_windows(call: Call, resolve: Resolve) -> Kernel | None:
     return _averaged(_floating(call, resolve), call, p["windows"], p["count_include_pad"], p["divisor"])
 
 
-def average_gradient(call: Call, resolve: Resolve) -> Kernel | None:
+def average_gradient(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
     """`avg_pool_grad`."""
     p = call.params
-    return _spread(_floating(call, resolve), call, p["windows"], p["count_include_pad"], p["divisor"])
+    return _spread(_floating(call, resolve), call, p["windows"], p["count_include_pad"], p["divisor"], epilogue)
 
 
-def _spread(g: Access | None, call: Call, windows: Windows, count_padding: bool, divisor: Any) -> Kernel | None:
+def _spread(
+    g: Access | None, call: Call, windows: Windows, count_padding: bool, divisor: Any, epilogue: Epilogue | None
+) -> Kernel | None:
     if g is None:
         return None
     average = average_of(windows, count_padding, average_scale(windows, count_padding, divisor, np.dtype(np.float64)))
-    if average.scale is not None and windows.kernel[-1] >= WIDE:
+    if average.scale is not None and windows.kernel[-1] >= WIDE and epilogue is None:
         made = fill_kernel(g, call.result, windows, average.scale, (call,))
         if made is not None:
             return made
-    return spread_kernel(g, None, call.result, windows, average, (call,))
+    return spread_kernel(g, None, call.result, windows, average, (call,), epilogue)
 
 
 def adaptive(call: Call, resolve: Resolve) -> Kernel | None:
@@ -102,14 +106,34 @@ def adaptive(call: Call, resolve: Resolve) -> Kernel | None:
     return None if windows is None else _averaged(x, call, windows, True, None)
 
 
-def adaptive_gradient(call: Call, resolve: Resolve) -> Kernel | None:
+def adaptive_gradient(call: Call, resolve: Resolve, epilogue: Epilogue | None = None) -> Kernel | None:
     """`adaptive_avg_pool_grad` where the parts are even."""
     g, size = _floating(call, resolve), call.params["size"]
     windows = None if g is None else even_windows(tuple(size), _size(g, len(size)))
-    return None if windows is None else _spread(g, call, windows, True, None)
+    return None if windows is None else _spread(g, call, windows, True, None, epilogue)
 
 
-SEEDS: dict[str, Callable[[Call, Resolve], Kernel | None]] = {
+POOL_GRADIENTS = frozenset({"max_pool_grad", "avg_pool_grad", "adaptive_avg_pool_grad"})
+
+
+def plane_dims(call: Call) -> int:
+    """How many dims a plane of a pooling's gradient has."""
+    return len(call.params["size"] if call.op.name == "adaptive_avg_pool_grad" else call.params["windows"].kernel)
+
+
+def spreads(call: Call) -> bool:
+    """Whether a call is a pooling's gradient whose kernel has few windows to look at for each number."""
+    if call.op.name not in POOL_GRADIENTS or not isinstance(call.operands[0], Value):
+        return False
+    dims = plane_dims(call)
+    if call.op.name == "adaptive_avg_pool_grad":
+        windows = even_windows(tuple(call.params["size"]), call.operands[0].shape[-dims:])
+    else:
+        windows = call.params["windows"]
+    return windows is not None and windows.kernel[-1] < WIDE and math.prod(windows.stride) <= MOST_PHASES
+
+
+SEEDS: dict[str, Callable[..., Kernel | None]] = {
     "max_pool2d_with_codes": maximum, "max_pool3d_with_codes": maximum, "max_pool_grad": maximum_gradient,
     "avg_pool2d": average, "avg_pool3d": average, "avg_pool_grad": average_gradient,
     "avg_pool_windows": average_windows, "adaptive_avg_pool2d": adaptive, "adaptive_avg_pool3d": adaptive,

@@ -14,9 +14,9 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, part_of
 from rushlight.compiler.kernels.conv_expand import each
 from rushlight.compiler.kernels.conv_shape import three
-from rushlight.compiler.kernels.conv_weight import address, part_of
 from rushlight.compiler.kernels.microkernel import Code, Index
 from rushlight.compiler.kernels.pool import Planes, chunks_of, function, lines_vectors, planes_of
 from rushlight.compiler.lanes_core import Lanes

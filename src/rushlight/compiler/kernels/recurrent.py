@@ -13,6 +13,7 @@ from rushlight.compiler.kernels.recurrent_code import (
     IR,
     Chunk,
     Layer,
+    Moment,
     Place,
     builder,
     over_blocks,
@@ -29,26 +30,42 @@ from rushlight.spec import Spec
 
 def forward_kernels(
     x: Layer, inputs: Access, states: list[Access], weights: tuple[Access, Access], biases: list[Access | None],
-    results: tuple[Value, ...], calls: tuple[Call, ...],
+    results: tuple[Value, ...], calls: tuple[Call, ...], table: Access | None = None,
 ) -> list[Kernel]:  # fmt: skip
     """The kernels of a layer.
 
     Parameters
     ----------
     x : its sizes
-    inputs : [steps, batch, input size]
+    inputs : [steps, batch, input size], or the rows of packed sequences
     states : first state, and cell of an LSTM
     weights : of the inputs and of the state
     biases : of the inputs and of the state
     results : as the op has them
+    table : of packed sequences
     """
     of_inputs, of_state = weights
     rows = x.gates * x.features
-    share = Value(Spec((x.steps, rows, x.batch), inputs.dtype), name="input share")
-    by_step = replace(inputs, shape=_last_turned(inputs.shape), strides=_last_turned(inputs.strides))
-    first = matmul_kernel(of_inputs, by_step, share, name=f"inputs of {x.kind} {x.steps}x{x.batch}x{rows}")
-    pack = packed(x, of_state, turned=False)
-    found: list[Access | None] = [whole(share), whole(pack.writes[0]), *states, *biases]
+    name = f"inputs of {x.kind} {x.steps}x{x.batch}x{rows}"
+    if table is None:
+        share = Value(Spec((x.steps, rows, x.batch), inputs.dtype), name="input share")
+        first = matmul_kernel(of_inputs, _turned(inputs), share, name=name)
+    else:
+        share = Value(Spec((x.total, rows), inputs.dtype), name="input share")
+        first = matmul_kernel(inputs, _turned(of_inputs), share, name=name)
+    return [first, *recurrence_kernels(x, whole(share), states, of_state, biases, results, calls, table)]
+
+
+def recurrence_kernels(
+    x: Layer, share: Access, states: list[Access], weight: Access, biases: list[Access | None],
+    results: tuple[Value, ...], calls: tuple[Call, ...], table: Access | None,
+) -> list[Kernel]:  # fmt: skip
+    """The kernels that go through the steps, where the inputs' share of the gates is known.
+
+    It is [steps, gates, batch], or [rows, gates] of packed sequences.
+    """
+    pack = packed(x, weight, turned=False)
+    found: list[Access | None] = [table, share, whole(pack.writes[0]), *states, *biases]
     roots, where = places(found)
     at = [Place(len(roots) + i, 0, byte_strides(v.shape, x.size)) for i, v in enumerate(results)]
     space = _space(x)
@@ -57,19 +74,23 @@ def forward_kernels(
     main = Kernel(
         name=f"{x.kind} {x.steps}x{x.batch}x{x.features}", key=f"recurrent {x} {where} {at}", build=build, reads=roots,
         writes=results, chunks=x.chunks, workspace=space * x.chunks, calls=calls,
-        inplace=((len(results) - 2, 0),) if x.kind == "lstm" else (),
-        flops=2 * x.steps * x.batch * rows * x.features,
+        inplace=((len(results) - 2, roots.index(share.root)),) if x.kind == "lstm" and not x.is_packed else (),
+        flops=2 * x.all_rows * x.gates * x.features * x.features,
     )  # fmt: skip
-    return [first, pack, main]
+    return [pack, main]
 
 
-def _last_turned(dims: tuple[int, ...]) -> tuple[int, ...]:
-    return dims[0], dims[2], dims[1]
+def _turned(x: Access) -> Access:
+    """The last two dims in the other order."""
+    *lead, i, j = range(len(x.shape))
+    order = (*lead, j, i)
+    return replace(x, shape=tuple(x.shape[k] for k in order), strides=tuple(x.strides[k] for k in order))
 
 
 def _space(x: Layer) -> int:
-    """Bytes of a chunk: the state before and after a step, the cell, the numbers of a block."""
-    return 3 * x.state_bytes + x.room(x.gates * x.units)
+    """Bytes of a chunk: the state before and after a step, the cell, the numbers of a block, a packed step's share."""
+    share = x.square_room(x.gates * x.features) if x.is_packed else 0
+    return 3 * x.state_bytes + x.room(x.gates * x.units) + share
 
 
 class _Forward:
@@ -79,13 +100,17 @@ class _Forward:
         x = part.x
         self.part, self.code, self.x = part, part.code, x
         self.results = results
-        share, weight, *states = where[: 3 + (x.kind == "lstm")]
+        table, share, weight, *states = where[: 4 + (x.kind == "lstm")]
         assert share is not None and weight is not None
+        self.share_place = share
         self.share, self.weight = part.arrays[share.slot], part.arrays[weight.slot]
         self.states = [s for s in states if s is not None]
         self.biases = where[-2:]
         self.cell = part.code.at(part.space, 2 * x.state_bytes)
         self.block = part.code.at(part.space, 3 * x.state_bytes)
+        if table is not None:
+            part.packed_by(table)
+            self.share = part.code.at(self.block, x.room(x.gates * x.units))
 
     def write(self) -> None:
         """The whole chunk."""
@@ -93,8 +118,8 @@ class _Forward:
         part.take(self.states[0], part.space)
         if x.kind == "lstm":
             part.take(self.states[1], self.cell)
-        code.loop(x.steps, self.step)
-        part.give(self.turn(x.steps), self.results[1])
+        code.loop(part.steps, self.step)
+        part.give(self.turn(part.steps), self.results[1])
         if x.kind == "lstm":
             part.give(self.cell, self.results[2])
 
@@ -109,21 +134,23 @@ class _Forward:
         """One step."""
         code, x = self.code, self.x
         before, after = self.turn(i), self.turn(code.add(i, 1))
-        t = self.part.step(i)
+        now = self.part.moment(i)
+        if x.is_packed:
+            self.part.take(self.share_place, self.share, now, features=x.gates * x.features)
 
         def block(index: Index) -> tuple[()]:
-            over_blocks(code, index, x.features, x.units, lambda count: self.units(t, index, count, before, after))
+            over_blocks(code, index, x.features, x.units, lambda count: self.units(now, index, count, before, after))
             return ()
 
         code.loop(-(-x.features // x.units), block)
-        self.part.give(after, self.results[0], t)
+        self.part.give(after, self.results[0], now)
         return ()
 
-    def units(self, t: Index, index: Index, count: int, before: IR, after: IR) -> None:
+    def units(self, now: Moment, index: Index, count: int, before: IR, after: IR) -> None:
         """The features of one block: their sums, then their gates."""
         code, x = self.code, self.x
         first = code.mul(index, x.units)
-        start = [self.start(t, g, code.add(first, u)) for g in range(x.gates) for u in range(count)]
+        start = [self.start(now, g, code.add(first, u)) for g in range(x.gates) for u in range(count)]
         sizes = x.gates * count, x.gates * x.units
         sums = product(code, self.weight, before, index, x.features, sizes, start)
         for r, v in enumerate(sums):
@@ -131,27 +158,30 @@ class _Forward:
 
         def unit(u: Index) -> tuple[()]:
             z = [self.load(self.part.state(self.block, code.add(u, g * count))) for g in range(x.gates)]
-            new = GATED[x.kind](self, t, code.add(first, u), z, before)
-            code.store(new.value, self.part.state(after, code.add(first, u)))
+            new = GATED[x.kind](self, now, code.add(first, u), z, before)
+            u = code.add(first, u)
+            code.store(self.part.kept(now, new, self.part.state(before, u)).value, self.part.state(after, u))
             return ()
 
         code.loop(count, unit)
 
-    def start(self, t: Index, gate: int, unit: Index) -> IR:
+    def start(self, now: Moment, gate: int, unit: Index) -> IR:
         """What a sum starts from: the input's share and the biases; a GRU's new state has only the state's bias."""
         code = self.code
         row = code.add(unit, gate * self.x.features)
         if self.x.kind == "gru" and gate == 2:
             return self.bias(1, row) or code.zero
-        out = self.input_share(t, row)
+        out = self.input_share(now, row)
         for bias in (self.bias(0, row), self.bias(1, row)):
             out = out if bias is None else code.b.fadd(out, bias)
         return out
 
-    def input_share(self, t: Index, row: Index) -> IR:
+    def input_share(self, now: Moment, row: Index) -> IR:
         """The input's share of a row of gates."""
         rows = self.x.gates * self.x.features
-        return self.code.load(self.part.in_gates(self.share, rows, t, row), self.part.mask)
+        if self.x.is_packed:
+            return self.code.load(self.part.state(self.share, row))
+        return self.code.load(self.part.in_gates(self.share, rows, now, row), now.mask)
 
     def bias(self, i: int, row: Index) -> IR | None:
         """A bias in all lanes."""
@@ -165,44 +195,44 @@ class _Forward:
         """A vector of the workspace."""
         return self.part.lanes(self.code.load(pointer))
 
-    def keep(self, result: int, rows: int, t: Index, row: Index, value: Lanes) -> None:
+    def keep(self, result: int, rows: int, now: Moment, row: Index, value: Lanes) -> None:
         """Store a row for the backward pass."""
-        at = self.part.in_gates(self.part.arrays[self.results[result].slot], rows, t, row)
-        self.code.store(value.value, at, self.part.mask)
+        at = self.part.in_gates(self.part.arrays[self.results[result].slot], rows, now, row)
+        self.code.store(value.value, at, now.mask)
 
 
-def _lstm(w: _Forward, t: Index, unit: Index, z: list[Lanes], before: IR) -> Lanes:
+def _lstm(w: _Forward, now: Moment, unit: Index, z: list[Lanes], before: IR) -> Lanes:
     size = w.x.features
     i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])
     at = w.part.state(w.cell, unit)
-    cell = f * w.load(at) + i * g
+    cell = w.part.kept(now, f * w.load(at) + i * g, at)
     w.code.store(cell.value, at)
     for k, gate in enumerate((i, f, g, o)):
-        w.keep(3, 4 * size, t, w.code.add(unit, k * size), gate)
-    w.keep(4, size, t, unit, cell)
+        w.keep(3, 4 * size, now, w.code.add(unit, k * size), gate)
+    w.keep(4, size, now, unit, cell)
     out: Lanes = o * tanh(cell)
     return out
 
 
-def _gru(w: _Forward, t: Index, unit: Index, z: list[Lanes], before: IR) -> Lanes:
+def _gru(w: _Forward, now: Moment, unit: Index, z: list[Lanes], before: IR) -> Lanes:
     size, code = w.x.features, w.code
     r, u, hidden = sigmoid(z[0]), sigmoid(z[1]), z[2]
     row = code.add(unit, 2 * size)
-    share = w.input_share(t, row)
+    share = w.input_share(now, row)
     bias = w.bias(0, row)
     share = w.part.lanes(share if bias is None else code.b.fadd(share, bias))
     new = tanh(r * hidden + share)
     for k, kept in enumerate((r, u, new, hidden)):
-        w.keep(2, 4 * size, t, code.add(unit, k * size), kept)
+        w.keep(2, 4 * size, now, code.add(unit, k * size), kept)
     out: Lanes = (w.load(w.part.state(before, unit)) - new) * u + new
     return out
 
 
-def _tanh(w: _Forward, t: Index, unit: Index, z: list[Lanes], before: IR) -> Lanes:
+def _tanh(w: _Forward, now: Moment, unit: Index, z: list[Lanes], before: IR) -> Lanes:
     return tanh(z[0])
 
 
-def _relu(w: _Forward, t: Index, unit: Index, z: list[Lanes], before: IR) -> Lanes:
+def _relu(w: _Forward, now: Moment, unit: Index, z: list[Lanes], before: IR) -> Lanes:
     return Namespace(w.code.emitter).maximum(z[0], 0.0)
 
 

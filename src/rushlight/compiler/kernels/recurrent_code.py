@@ -3,6 +3,10 @@
 A chunk takes some samples through all steps, one sample a lane, and waits for no other. A block multiplies rows of the
 weight, number by number, with vectors of the state [features, lanes]; the gates follow on the numbers of the block.
 Outside, states lie [batch, features] and gates [steps, gates, batch].
+
+Of packed sequences, whose batch falls from step to step, the sizes of the steps are data, so that one kernel serves all
+lengths: a table [2, steps] holds them and the first row of each step. A chunk goes as far as its longest sequence;
+lanes whose sequence has ended, or has not begun, keep their state.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ class Layer:
     lanes : samples of a chunk
     units : features of a block forward, where each has a row for every gate
     rows : features of a block backward, where each has one row
+    total : rows that there is room for, of packed sequences; otherwise 0
     """
 
     kind: str
@@ -53,6 +58,17 @@ class Layer:
     lanes: int
     units: int
     rows: int
+    total: int = 0
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the sizes of the steps are data."""
+        return self.total > 0
+
+    @property
+    def all_rows(self) -> int:
+        """Rows of all steps."""
+        return self.total or self.steps * self.batch
 
     @property
     def gates(self) -> int:
@@ -72,14 +88,20 @@ class Layer:
     @property
     def state_bytes(self) -> int:
         """A state of a chunk, [features, lanes], with room for whole squares."""
-        return self.room(-(-self.features // self.lanes) * self.lanes)
+        return self.square_room(self.features)
+
+    def square_room(self, features: int) -> int:
+        """Bytes of so many vectors, and of those that make the last square whole."""
+        return self.room(-(-features // self.lanes) * self.lanes)
 
     def room(self, features: int) -> int:
         """Bytes of so many vectors, whole cache lines."""
         return -(-features * self.lanes * self.size // LINE) * LINE
 
 
-def layer(kind: str, steps: int, batch: int, features: int, reverse: bool, dtype: Any) -> Layer:
+def layer(
+    kind: str, steps: int, batch: int, features: int, reverse: bool, dtype: Any, total: int = 0
+) -> Layer:  # fmt: skip
     """The cut of a layer: from sizes alone."""
     machine = host()
     lanes = full = machine.lanes(dtype)
@@ -88,7 +110,7 @@ def layer(kind: str, steps: int, batch: int, features: int, reverse: bool, dtype
         lanes = full // 2 if batch > full // 2 else max(2, full // 4)
     room = machine.registers - 3
     units, rows = (_even(features, max(1, room // gates)) for gates in (GATES[kind], 1))
-    return Layer(kind, steps, batch, features, reverse, np.dtype(dtype).name, lanes, units, rows)
+    return Layer(kind, steps, batch, features, reverse, np.dtype(dtype).name, lanes, units, rows, total)
 
 
 def _even(count: int, most: int) -> int:
@@ -186,14 +208,32 @@ def product(
 # One chunk's work
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A step.
+
+    Attributes
+    ----------
+    step : which
+    start, size : its first row, and its samples
+    count, mask : those of the chunk, and their lanes
+    """
+
+    step: Index
+    start: Index
+    size: Index
+    count: Index
+    mask: Mask
+
+
 class Chunk:
     """Writes what both directions need for one chunk's samples.
 
     Attributes
     ----------
     first : the first sample
-    count : samples of the chunk
-    mask : their lanes
+    all : its samples, as a step that all take part in
+    steps : how many it goes through
     space : its part of the workspace
     """
 
@@ -206,40 +246,91 @@ class Chunk:
         self.square = code.room(x.lanes * x.lanes)
         self.first: Index = code.mul(chunk, x.lanes)
         whole = x.batch % x.lanes == 0
-        self.count: Index = x.lanes if whole else code.least(x.lanes, code.sub(x.batch, self.first))
-        self.mask: Mask = None if whole else code.mask(self.count)
+        count: Index = x.lanes if whole else code.least(x.lanes, code.sub(x.batch, self.first))
+        self.all = Moment(0, 0, x.batch, count, None if whole else code.mask(count))
+        self.steps: Index = x.steps
+        self.table: IR = None
 
     def lanes(self, value: IR) -> Lanes:
         """A vector as lanes."""
         return Lanes(self.code.emitter, value, self.code.dtype, self.code.lanes)
 
-    def step(self, i: Index) -> Index:
+    def packed_by(self, place: Place) -> None:
+        """Take the sizes of the steps from a table."""
+        code, x = self.code, self.x
+        self.table = code.at(self.arrays[place.slot], place.offset)
+
+        def count(t: Index, found: IR) -> tuple[IR]:
+            longer = code.b.icmp_signed(">", self._entry(0, t), code.value(self.first))
+            return (code.b.add(found, code.b.zext(longer, code.i64)),)
+
+        (self.steps,) = code.loop(x.steps, count, [code.value(0)])
+
+    def _entry(self, row: int, t: Index) -> IR:
+        at = self.code.at(self.table, self.code.mul(self.code.add(t, row * self.x.steps), 8))
+        return self.code.b.load(at, typ=self.code.i64)
+
+    def moment(self, i: Index) -> Moment:
         """The step that comes as the i-th."""
-        return self.code.sub(self.x.steps - 1, i) if self.x.reverse else i
+        code, x = self.code, self.x
+        t = code.sub(code.sub(self.steps, 1), i) if x.reverse else i
+        if not x.is_packed:
+            return Moment(t, code.mul(t, x.batch), x.batch, self.all.count, self.all.mask)
+        size = self._entry(0, t)
+        return self._of_packed(t, size, code.sub(size, self.first))
+
+    def moment_before(self, i: Index) -> tuple[Moment, Any]:
+        """The step before the i-th, and whether there is none: then it has no samples, and another step's place."""
+        code, x = self.code, self.x
+        if isinstance(i, int):
+            return self.moment(max(i - 1, 0)), i == 0
+        is_first = code.b.icmp_signed("==", i, code.value(0))
+        before = self.moment(code.b.select(is_first, i, code.value(code.sub(i, 1))))
+        if x.is_packed:
+            count = code.b.select(is_first, code.value(0), before.count)
+            before = self._of_packed(before.step, before.size, count)
+        return before, is_first
+
+    def _of_packed(self, t: Index, size: Index, count: Index) -> Moment:
+        code = self.code
+        count = code.least(self.x.lanes, count)
+        none = code.b.icmp_signed("<", count, code.value(0))
+        count = code.b.select(none, code.value(0), count)
+        return Moment(t, self._entry(1, t), size, count, code.mask(count))
 
     def state(self, base: IR, feature: Index) -> IR:
         """The address of a feature's vector in a state of the workspace."""
         return self.code.at(base, self.code.mul(feature, self.x.lanes * self.x.size))
 
-    def in_gates(self, base: IR, rows: int, step: Index, row: Index) -> IR:
-        """The address of this chunk's samples in [steps, rows, batch]."""
-        code, x = self.code, self.x
-        place = code.add(code.mul(code.add(code.mul(step, rows), row), x.batch), self.first)
-        return code.at(base, code.mul(place, x.size))
+    def kept(self, now: Moment, new: Lanes, old: IR) -> Lanes:
+        """`new`, and `old` (a vector in memory) in the lanes that have no such step."""
+        if not self.x.is_packed:
+            return new
+        return self.lanes(self.code.b.select(now.mask, new.value, self.code.load(old)))
 
-    def at(self, place: Place, step: Index | None = None) -> IR:
+    def in_gates(self, base: IR, rows: int, now: Moment, row: Index) -> IR:
+        """The address of this chunk's samples in [steps, rows, batch]."""
+        code = self.code
+        place = code.add(code.add(code.mul(now.start, rows), code.mul(row, now.size)), self.first)
+        return code.at(base, code.mul(place, self.x.size))
+
+    def at(self, place: Place, now: Moment | None = None) -> IR:
         """The address of this chunk's first sample in [batch, features], or in a step of [steps, batch, features]."""
         code = self.code
-        offset = code.add(code.mul(self.first, place.strides[-2]), place.offset)
-        if step is not None:
-            offset = code.add(offset, code.mul(step, place.strides[0]))
+        first = self.first if now is None or not self.x.is_packed else code.add(self.first, now.start)
+        offset = code.add(code.mul(first, place.strides[-2]), place.offset)
+        if now is not None and not self.x.is_packed:
+            offset = code.add(offset, code.mul(now.step, place.strides[0]))
         return code.at(self.arrays[place.slot], offset)
 
-    def take(self, place: Place, state: IR, step: Index | None = None, *, add: bool = False) -> None:
+    def take(
+        self, place: Place, state: IR, now: Moment | None = None, *, add: bool = False, features: int = 0
+    ) -> None:  # fmt: skip
         """Turn [batch, features] into a state, or add it to one."""
         code, x = self.code, self.x
-        source = self.at(place, step)
+        source, of = self.at(place, now), now or self.all
         along, across = place.strides[-1], place.strides[-2]
+        features = features or x.features
 
         def put(feature: Index, v: IR) -> None:
             target = self.state(state, feature)
@@ -248,58 +339,59 @@ class Chunk:
         def feature(u: Index) -> tuple[()]:
             at = code.at(source, code.mul(u, along))
             if across == x.size:
-                put(u, code.load(at, self.mask))
+                put(u, code.load(at, of.mask))
             elif across == 0:
-                put(u, code.spread(code.load_number(at)))
+                put(u, self._in_lanes(code.spread(code.load_number(at)), of))
             else:
                 steps = code.emitter.sequence(range(x.lanes), np.dtype(np.int64))
-                lanes = code.lanes_of(self.mask)
+                lanes = code.lanes_of(of.mask)
                 put(u, code.emitter.gather(at, steps, code.dtype, lanes, scale=across).value)
             return ()
 
         if along != x.size or across in (0, x.size):
-            code.loop(x.features, feature)
+            code.loop(features, feature)
             return
 
         def square(u: Index) -> tuple[()]:
             at = code.at(source, code.mul(u, along))
-            self._squares(u, lambda r, mask: code.load(code.at(at, code.mul(r, across)), mask), put)
+            wide = self._features(u, features)
+            code.transpose(
+                self.square,
+                lambda r: code.load(code.at(at, code.mul(r, across)), self._within(r, wide, of)),
+                lambda r, v: put(code.add(u, r), v),
+            )
             return ()
 
-        code.loop(x.features, square, step=x.lanes)
+        code.loop(features, square, step=x.lanes)
 
-    def _squares(self, u: Index, load: Callable[[Index, Mask], IR], put: Callable[[Index, IR], None]) -> None:
-        code, wide = self.code, self._features(u)
-        code.transpose(
-            self.square,
-            lambda r: load(r, self._within(r, wide)),
-            lambda r, v: put(code.add(u, r), v),
-        )
+    def _in_lanes(self, v: IR, of: Moment) -> IR:
+        """A vector with 0 where packed sequences have no such step."""
+        return self.code.b.select(of.mask, v, self.code.zero) if self.x.is_packed and of.mask is not None else v
 
-    def _features(self, u: Index) -> Index:
+    def _features(self, u: Index, features: int) -> Index:
         """Features from `u` on, at most a vector."""
-        code, x = self.code, self.x
-        return x.lanes if x.features % x.lanes == 0 else code.least(x.lanes, code.sub(x.features, u))
+        lanes = self.x.lanes
+        return lanes if features % lanes == 0 else self.code.least(lanes, self.code.sub(features, u))
 
-    def _within(self, sample: Index, wide: Index) -> Mask:
+    def _within(self, sample: Index, wide: Index, of: Moment) -> Mask:
         """The lanes of so many features, none for a sample that there is not."""
         code = self.code
-        if self.mask is not None:
-            inside = code.b.icmp_signed("<", code.value(sample), code.value(self.count))
+        if of.mask is not None:
+            inside = code.b.icmp_signed("<", code.value(sample), code.value(of.count))
             wide = code.b.select(inside, code.value(wide), code.value(0))
         return code.mask(wide)
 
-    def give(self, state: IR, place: Place, step: Index | None = None) -> None:
+    def give(self, state: IR, place: Place, now: Moment | None = None) -> None:
         """Turn a state into row-major [batch, features]."""
         code, x = self.code, self.x
-        target = self.at(place, step)
+        target, of = self.at(place, now), now or self.all
 
         def square(u: Index) -> tuple[()]:
-            wide = self._features(u)
+            wide = self._features(u, x.features)
             at = code.at(target, code.mul(u, x.size))
 
             def store(r: Index, v: IR) -> None:
-                code.store(v, code.at(at, code.mul(r, place.strides[-2])), self._within(r, wide))
+                code.store(v, code.at(at, code.mul(r, place.strides[-2])), self._within(r, wide, of))
 
             code.transpose(self.square, lambda r: code.load(self.state(state, code.add(u, r))), store)
             return ()

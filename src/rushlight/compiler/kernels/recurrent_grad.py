@@ -7,11 +7,12 @@ from typing import Any
 from rushlight.compiler.access import Access, byte_strides, whole
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.microkernel import Index
+from rushlight.compiler.kernels.microkernel import Index, Mask
 from rushlight.compiler.kernels.recurrent_code import (
     IR,
     Chunk,
     Layer,
+    Moment,
     Place,
     builder,
     over_blocks,
@@ -25,7 +26,7 @@ from rushlight.compiler.lanes_core import Lanes
 
 def backward_kernels(
     x: Layer, g_out: Access, g_states: list[Access], weight: Access, kept: dict[str, Access],
-    results: tuple[Value, ...], calls: tuple[Call, ...],
+    results: tuple[Value, ...], calls: tuple[Call, ...], table: Access | None = None,
 ) -> list[Kernel]:  # fmt: skip
     """The kernels of a layer's backward recurrence.
 
@@ -36,10 +37,11 @@ def backward_kernels(
     weight : of the state
     kept : "gates", "cells", "cell" (the first), "out", "state" (the first): what the kind of layer needs
     results : gradients of the gates (a GRU's twice: inputs, state), of the first state and cell
+    table : of packed sequences
     """
     pack = packed(x, weight, turned=True)
-    names = ["weight", "g_out", *("g_state", "g_cell")[: len(g_states)], *kept]
-    roots, where = places([whole(pack.writes[0]), g_out, *g_states, *kept.values()])
+    names = ["table", "weight", "g_out", *("g_state", "g_cell")[: len(g_states)], *kept]
+    roots, where = places([table, whole(pack.writes[0]), g_out, *g_states, *kept.values()])
     known = {name: place for name, place in zip(names, where, strict=True) if place is not None}
     at = [Place(len(roots) + i, 0, byte_strides(v.shape, x.size)) for i, v in enumerate(results)]
     space = _space(x)
@@ -48,14 +50,14 @@ def backward_kernels(
     main = Kernel(
         name=f"{x.kind} gradient {x.steps}x{x.batch}x{x.features}", key=f"recurrent gradient {x} {known} {at}",
         build=build, reads=roots, writes=results, chunks=x.chunks, workspace=space * x.chunks, calls=calls,
-        flops=2 * x.steps * x.batch * x.gates * x.features * x.features,
+        flops=2 * x.all_rows * x.gates * x.features * x.features,
     )  # fmt: skip
     return [pack, main]
 
 
 def _space(x: Layer) -> int:
-    """Bytes of a chunk: the gradients of the state and the cell, two states, the gradients of one step's gates."""
-    return 4 * x.state_bytes + x.room(x.gates * x.features)
+    """Bytes of a chunk: the gradients of the state and the cell, three states, the gradients of one step's gates."""
+    return 5 * x.state_bytes + x.room(x.gates * x.features)
 
 
 class _Backward:
@@ -65,8 +67,12 @@ class _Backward:
         code, x = part.code, part.x
         self.part, self.code, self.x = part, code, x
         self.known, self.results = known, results
-        self.state, self.cell, self.now, self.earlier = (code.at(part.space, k * x.state_bytes) for k in range(4))
-        self.gates = code.at(part.space, 4 * x.state_bytes)
+        self.state, self.cell, self.now, self.earlier, self.first = (
+            code.at(part.space, k * x.state_bytes) for k in range(5)
+        )
+        self.gates = code.at(part.space, 5 * x.state_bytes)
+        if "table" in known:
+            part.packed_by(known["table"])
 
     def write(self) -> None:
         """The whole chunk."""
@@ -75,7 +81,9 @@ class _Backward:
         if x.kind == "lstm":
             part.take(self.known["g_cell"], self.cell)
             part.take(self.known["cell"], self.earlier)
-        self.code.loop(x.steps, self.step)
+        elif x.kind == "gru" and x.is_packed:
+            part.take(self.known["state"], self.first)
+        self.code.loop(part.steps, self.step)
         part.give(self.state, self.results[-2 if x.kind == "lstm" else -1])
         if x.kind == "lstm":
             part.give(self.cell, self.results[-1])
@@ -83,44 +91,61 @@ class _Backward:
     def step(self, k: Index) -> tuple[()]:
         """One step, the last first."""
         code, x, part = self.code, self.x, self.part
-        i = code.sub(x.steps - 1, k)
-        t, before = part.step(i), part.step(code.sub(i, 1))
-        is_first = i == 0 if isinstance(i, int) else code.b.icmp_signed("==", i, code.value(0))
-        part.take(self.known["g_out"], self.state, t, add=True)
+        i = code.sub(code.sub(part.steps, 1), k)
+        now = part.moment(i)
+        before, is_first = part.moment_before(i)
+        part.take(self.known["g_out"], self.state, now, add=True)
         if x.kind in ("tanh", "relu"):
-            part.take(self.known["out"], self.now, t)
+            part.take(self.known["out"], self.now, now)
         if x.kind == "gru":
-            code.when(
-                is_first,
-                lambda: part.take(self.known["state"], self.earlier),
-                lambda: part.take(self.known["out"], self.earlier, before),
-            )
+            self.states(is_first, before)
         earlier = self.cells(is_first, before) if x.kind == "lstm" else (self.earlier, x.lanes * x.size)
 
         def unit(u: Index) -> tuple[()]:
             at = code.at(earlier[0], code.mul(u, earlier[1]))
-            GATE_GRADIENTS[x.kind](self, t, u, at)
+            GATE_GRADIENTS[x.kind](self, now, u, self.from_first(before, u, code.load(at, self.within(now, before))))
             return ()
 
         code.loop(x.features, unit)
-        code.loop(-(-x.features // x.rows), self.block)
+        code.loop(-(-x.features // x.rows), lambda index: self.block(index, now))
         return ()
 
-    def cells(self, is_first: Any, before: Index) -> tuple[IR, Index]:
+    def within(self, now: Moment, before: Moment) -> Mask:
+        """The lanes that have what the step before left."""
+        return before.mask if self.x.is_packed else now.mask
+
+    def from_first(self, before: Moment, unit: Index, found: IR) -> Lanes:
+        """What the step before left; in lanes of packed sequences that begin now, the first state or cell."""
+        if not self.x.is_packed or self.x.kind not in ("lstm", "gru"):
+            return self.part.lanes(found)
+        first = self.earlier if self.x.kind == "lstm" else self.first
+        return self.part.kept(before, self.part.lanes(found), self.part.state(first, unit))
+
+    def states(self, is_first: Any, before: Moment) -> None:
+        """The states before a step, as far as there are any."""
+        part = self.part
+        if self.x.is_packed:
+            part.take(self.known["out"], self.earlier, before)
+            return
+        self.code.when(
+            is_first,
+            lambda: part.take(self.known["state"], self.earlier),
+            lambda: part.take(self.known["out"], self.earlier, before),
+        )
+
+    def cells(self, is_first: Any, before: Moment) -> tuple[IR, Index]:
         """Where the cells before a step lie, and the bytes from feature to feature."""
         code, x = self.code, self.x
-        own, wide = x.lanes * x.size, x.batch * x.size
-        if isinstance(is_first, bool):
-            before = 0 if is_first else before
-        else:
-            before = code.b.select(is_first, code.value(0), code.value(before))
         kept = self.part.in_gates(self.array("cells"), x.features, before, 0)
+        own, wide = x.lanes * x.size, code.mul(before.size, x.size)
+        if x.is_packed:
+            return kept, wide
         if isinstance(is_first, bool):
             return (self.earlier, own) if is_first else (kept, wide)
         pick = code.b.select
         return pick(is_first, self.earlier, kept), pick(is_first, code.value(own), code.value(wide))
 
-    def block(self, index: Index) -> tuple[()]:
+    def block(self, index: Index, now: Moment) -> tuple[()]:
         """The product that leads to the step before, for one block of features."""
         code, x = self.code, self.x
         weight = self.array("weight")
@@ -130,10 +155,9 @@ class _Backward:
             targets = [self.part.state(self.state, code.add(first, r)) for r in range(count)]
             start = [code.load(p) if x.kind == "gru" else code.zero for p in targets]
             depth = x.gates * x.features
-            for p, v in zip(
-                targets, product(code, weight, self.gates, index, depth, (count, x.rows), start), strict=True
-            ):
-                code.store(v, p)
+            sums = product(code, weight, self.gates, index, depth, (count, x.rows), start)
+            for p, v in zip(targets, sums, strict=True):
+                code.store(self.part.kept(now, self.part.lanes(v), p).value, p)
 
         over_blocks(code, index, x.features, x.rows, write)
         return ()
@@ -147,28 +171,27 @@ class _Backward:
         """A feature's vector of a state."""
         return self.part.lanes(self.code.load(self.part.state(base, unit)))
 
-    def kept(self, name: str, rows: int, t: Index, row: Index) -> Lanes:
+    def kept(self, name: str, rows: int, now: Moment, row: Index) -> Lanes:
         """What the forward pass kept."""
-        at = self.part.in_gates(self.array(name), rows, t, row)
-        return self.part.lanes(self.code.load(at, self.part.mask))
+        at = self.part.in_gates(self.array(name), rows, now, row)
+        return self.part.lanes(self.code.load(at, now.mask))
 
-    def put(self, t: Index, row: Index, value: Lanes) -> None:
+    def put(self, row: Index, value: Lanes) -> None:
         """A gate's gradient, for the product."""
         self.code.store(value.value, self.part.state(self.gates, row))
 
-    def hand(self, result: int, t: Index, row: Index, value: Lanes) -> None:
+    def hand(self, result: int, now: Moment, row: Index, value: Lanes) -> None:
         """A gate's gradient, to [gates, steps * batch]."""
         code, x = self.code, self.x
-        place = code.add(code.mul(code.add(code.mul(row, x.steps), t), x.batch), self.part.first)
+        place = code.add(code.add(code.mul(row, x.all_rows), now.start), self.part.first)
         at = code.at(self.part.arrays[self.results[result].slot], code.mul(place, x.size))
-        code.store(value.value, at, self.part.mask)
+        code.store(value.value, at, now.mask)
 
 
-def _lstm(w: _Backward, t: Index, unit: Index, earlier: IR) -> None:
+def _lstm(w: _Backward, now: Moment, unit: Index, before: Lanes) -> None:
     code, size = w.code, w.x.features
-    i, f, g, o = (w.kept("gates", 4 * size, t, code.add(unit, k * size)) for k in range(4))
-    squashed = tanh(w.kept("cells", size, t, unit))
-    before = w.part.lanes(code.load(earlier, w.part.mask))
+    i, f, g, o = (w.kept("gates", 4 * size, now, code.add(unit, k * size)) for k in range(4))
+    squashed = tanh(w.kept("cells", size, now, unit))
     d = w.load(w.state, unit)
     d_cell = w.load(w.cell, unit) + d * o * (1.0 - squashed * squashed)
     grads = (
@@ -179,40 +202,41 @@ def _lstm(w: _Backward, t: Index, unit: Index, earlier: IR) -> None:
     )
     for k, grad in enumerate(grads):
         row = code.add(unit, k * size)
-        w.put(t, row, grad)
-        w.hand(0, t, row, grad)
-    code.store((d_cell * f).value, w.part.state(w.cell, unit))
+        w.put(row, grad)
+        w.hand(0, now, row, grad)
+    at = w.part.state(w.cell, unit)
+    code.store(w.part.kept(now, d_cell * f, at).value, at)
 
 
-def _gru(w: _Backward, t: Index, unit: Index, earlier: IR) -> None:
+def _gru(w: _Backward, now: Moment, unit: Index, before: Lanes) -> None:
     code, size = w.code, w.x.features
-    r, z, new, hidden = (w.kept("gates", 4 * size, t, code.add(unit, k * size)) for k in range(4))
-    before = w.part.lanes(code.load(earlier, w.part.mask))
+    r, z, new, hidden = (w.kept("gates", 4 * size, now, code.add(unit, k * size)) for k in range(4))
     d = w.load(w.state, unit)
     d_new = d * (1.0 - z) * (1.0 - new * new)
     d_update = d * (before - new) * z * (1.0 - z)
     d_reset = d_new * hidden * r * (1.0 - r)
     for k, (of_input, of_state) in enumerate(((d_reset, d_reset), (d_update, d_update), (d_new, d_new * r))):
         row = code.add(unit, k * size)
-        w.put(t, row, of_state)
-        w.hand(0, t, row, of_input)
-        w.hand(1, t, row, of_state)
-    code.store((d * z).value, w.part.state(w.state, unit))
+        w.put(row, of_state)
+        w.hand(0, now, row, of_input)
+        w.hand(1, now, row, of_state)
+    at = w.part.state(w.state, unit)
+    code.store(w.part.kept(now, d * z, at).value, at)
 
 
-def _tanh(w: _Backward, t: Index, unit: Index, earlier: IR) -> None:
+def _tanh(w: _Backward, now: Moment, unit: Index, before: Lanes) -> None:
     h = w.load(w.now, unit)
-    _plain(w, t, unit, w.load(w.state, unit) * (1.0 - h * h))
+    _plain(w, now, unit, w.load(w.state, unit) * (1.0 - h * h))
 
 
-def _relu(w: _Backward, t: Index, unit: Index, earlier: IR) -> None:
+def _relu(w: _Backward, now: Moment, unit: Index, before: Lanes) -> None:
     h, d = w.load(w.now, unit), w.load(w.state, unit)
-    _plain(w, t, unit, d * (h > 0.0).astype(d.dtype))
+    _plain(w, now, unit, d * (h > 0.0).astype(d.dtype))
 
 
-def _plain(w: _Backward, t: Index, unit: Index, grad: Lanes) -> None:
-    w.put(t, unit, grad)
-    w.hand(0, t, unit, grad)
+def _plain(w: _Backward, now: Moment, unit: Index, grad: Lanes) -> None:
+    w.put(unit, grad)
+    w.hand(0, now, unit, grad)
 
 
 GATE_GRADIENTS = {"lstm": _lstm, "gru": _gru, "tanh": _tanh, "relu": _relu}

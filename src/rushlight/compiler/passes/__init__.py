@@ -8,6 +8,7 @@ from collections.abc import Callable
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.passes.cse import cse
 from rushlight.compiler.passes.dce import dce
+from rushlight.compiler.passes.layouts import layouts
 from rushlight.compiler.passes.simplify import simplify
 from rushlight.compiler.show import is_shown, show
 from rushlight.compiler.text import text
@@ -15,7 +16,7 @@ from rushlight.compiler.verify import verify
 
 Stages = tuple[tuple[str, Callable[[Graph], Graph]], ...]
 
-__all__ = ["cse", "dce", "optimise", "simplify"]
+__all__ = ["cse", "dce", "layouts", "optimise", "simplify"]
 
 
 def optimise(graph: Graph, *, fast_math: bool = False) -> Graph:
@@ -35,6 +36,7 @@ def optimise(graph: Graph, *, fast_math: bool = False) -> Graph:
         ("simplify", lambda g: simplify(g, fast_math=fast_math)),
         ("cse", cse),
         ("dce", dce),
+        ("layouts", layouts),
     )
     collects = gc.isenabled()
     gc.disable()  # much is made and most of it kept: going through it again and again finds nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -52,6 +53,49 @@ def reshaped(call: Call, rewriter: Rewriter) -> Found:
     if origin is not x and is_dense(origin):
         return rewriter.make("unsafe_view", origin, shape=shape)
     return None
+
+
+def cut_and_turned(call: Call, rewriter: Rewriter) -> Found:
+    """A reshape of a permutation of a reshape that only cuts dims in the end: one cut, then one permutation.
+
+    The first reshape may join dims that do not lie side by side in memory, which would be a copy.
+    """
+    turned = call.operands[0].call
+    if turned is None or turned.op.name not in PERMUTES:
+        return None
+    joined = turned.operands[0].call
+    if joined is None or joined.op.name not in RESHAPES or 0 in call.result.shape:
+        return None
+    source = joined.operands[0]
+    pieces = _common_pieces(source.shape, joined.result.shape)
+    if pieces is None:
+        return None
+    groups = _dealt(list(range(len(pieces))), pieces, joined.result.shape)
+    order = [p for d in order_of(turned) for p in groups[d]]
+    if tuple(pieces[p] for p in order) != call.result.shape:
+        return None
+    cut = source if source.shape == pieces else rewriter.make("unsafe_view", source, shape=pieces)
+    return rewriter.make("permute", cut, dims=tuple(order))
+
+
+def _common_pieces(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The sizes of the coarsest dims that both shapes are made of."""
+    ends = sorted({math.prod(shape[d:]) for shape in (a, b) for d in range(len(shape) + 1)}, reverse=True)
+    if any(high % low for high, low in itertools.pairwise(ends)):
+        return None
+    return tuple(high // low for high, low in itertools.pairwise(ends))
+
+
+def _dealt(left: list[int], sizes: tuple[int, ...], shape: tuple[int, ...]) -> list[list[int]]:
+    """Pieces, in order, for each dim of `shape`."""
+    groups = []
+    for n in shape:
+        size, group = 1, []
+        while size < n:
+            group.append(left.pop(0))
+            size *= sizes[group[-1]]
+        groups.append(group)
+    return groups
 
 
 def order_of(call: Call) -> tuple[int, ...]:
@@ -302,6 +346,7 @@ def sum_of_expanded(call: Call, rewriter: Rewriter) -> Found:
 RULES: tuple[tuple[tuple[str, ...], Rewrite], ...] = (
     (("alias", "copy", "clone", "conj"), same_memory),
     (RESHAPES, reshaped),
+    (RESHAPES, cut_and_turned),
     (PERMUTES, permuted),
     (("expand",), expanded),
     (SLICES, whole_slice),
