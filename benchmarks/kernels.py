@@ -1,10 +1,12 @@
 """Rates of the compiled matrix products, beside NumPy's and PyTorch's in the same run.
 
     python benchmarks/kernels.py [--only mlp,lstm] [--seconds 0.3] [--markdown]
+    python benchmarks/kernels.py --sweep [--seconds 0.05]
 
 Each product runs as a program of its own kernel, on as many threads as compiled steps use. A figure is the rate of the
 fastest of many runs; the sides take turns, so a change of the machine's speed meets all of them. "Limit" is the best
 rate of a 2048 x 2048 product through NumPy's BLAS seen in this run. Without PyTorch its column stays empty.
+The sweep goes through batches of 1 to 64 rows of common layers in every layout, and prints where PyTorch is faster.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from rushlight.compiler import program
@@ -23,8 +26,9 @@ from rushlight.compiler.schedule import schedule
 from rushlight.ops.kinds import OPS
 from rushlight.spec import Spec
 
-# name, shape of the left operand, shape of the right one, which of the two ("l", "r") is stored transposed
-PRODUCTS = [
+# name, shape of the left operand, shape of the right one, which of the two ("l", "r") is stored transposed, and
+# dtype where it is not float32
+PRODUCTS: list[tuple[Any, ...]] = [
     ("mlp: hidden layer", (256, 784), (784, 256), "r"),
     ("mlp: its weight gradient", (256, 256), (256, 784), "l"),
     ("mlp: output layer", (256, 256), (256, 10), "r"),
@@ -55,21 +59,50 @@ PRODUCTS = [
     ("GPT-2 small: down", (1024, 3072), (3072, 768), ""),
     ("GPT-2 small: up, weight gradient", (768, 1024), (1024, 3072), "l"),
     ("GPT-2 small: up, data gradient", (1024, 3072), (3072, 768), "r"),
+    ("weight gradient, 1024 square", (1024, 1024), (1024, 1024), "l"),
+    ("weight gradient, 2048 square", (2048, 2048), (2048, 2048), "l"),
+    ("long sum, small result", (16, 100000), (100000, 16), "l"),
+    ("outer product", (768, 1), (1, 768), ""),
     ("matrix times vector", (1024, 1024), (1024, 1), ""),
     ("one row", (1, 768), (768, 3072), "r"),
     ("batch 1, stored by columns", (1, 768), (768, 3072), ""),
+    ("bfloat16: projection", (1024, 768), (768, 768), "r", "bfloat16"),
+    ("bfloat16: weight gradient", (768, 1024), (1024, 768), "l", "bfloat16"),
+    ("bfloat16: up", (1024, 768), (768, 3072), "r", "bfloat16"),
+    ("bfloat16: down", (1024, 3072), (3072, 768), "r", "bfloat16"),
+    ("bfloat16: scores", (48, 64, 32), (48, 32, 64), "r", "bfloat16"),
+    ("bfloat16: one row", (1, 768), (768, 3072), "r", "bfloat16"),
+    ("float16: projection", (1024, 768), (768, 768), "r", "float16"),
 ]
+# Of the sweep: rows, sizes of layers, and batches of small products.
+ROWS, LAYERS = (1, 2, 8, 16, 64), ((784, 256), (256, 10), (1024, 1024), (768, 3072))
+BATCHES = (((1000, 8, 8), (1000, 8, 8)), ((64, 16, 64), (64, 64, 16)), ((12, 128, 64), (12, 64, 128)))
 LIMIT = 2048
 # The threads of the side before go on waiting for work, and take a core, for up to a fifth of a second.
 REST = 0.25
 Side = Callable[[], Any]
 
 
-def operands(left: tuple[int, ...], right: tuple[int, ...], turned: str) -> list[Any]:
+def sweep() -> list[tuple[Any, ...]]:
+    """Cases of few rows, and of small products in batches, in every layout."""
+    pairs = [((m, k), (k, n)) for m in ROWS for k, n in LAYERS] + list(BATCHES)
+    return [
+        (f"{'x'.join(map(str, (*left, right[-1])))} {turned} {dtype}", left, right, turned, dtype)
+        for dtype in ("float32", "float64") for left, right in pairs for turned in ("", "l", "r", "lr")
+    ]  # fmt: skip
+
+
+def dtype_of(case: tuple[Any, ...]) -> Any:
+    """The dtype of a case's operands."""
+    name = case[4] if len(case) > 4 else "float32"
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def operands(left: tuple[int, ...], right: tuple[int, ...], turned: str, dtype: Any) -> list[Any]:
     """Two arrays as they lie in memory: the turned ones transposed."""
     rng = np.random.default_rng(0)
     stored = [(*s[:-2], s[-1], s[-2]) if side in turned else s for s, side in zip((left, right), "lr", strict=True)]
-    return [rng.standard_normal(s, dtype=np.float32) for s in stored]
+    return [rng.standard_normal(s, dtype=np.float32).astype(dtype) for s in stored]
 
 
 def compiled(arrays: list[Any], turned: str) -> tuple[Side, Any]:
@@ -83,7 +116,7 @@ def compiled(arrays: list[Any], turned: str) -> tuple[Side, Any]:
         sides.append(value)
     graph.outputs.append(graph.call(OPS["mm" if arrays[0].ndim == 2 else "bmm"], tuple(sides), {}))
     built = program.build(graph, schedule(graph))
-    out = np.empty(graph.outputs[0].shape, np.float32)
+    out = np.empty(graph.outputs[0].shape, arrays[0].dtype)
     for i, x in enumerate(arrays):
         built.bind(i, x)
     built.set_output(0, out)
@@ -91,30 +124,36 @@ def compiled(arrays: list[Any], turned: str) -> tuple[Side, Any]:
 
 
 def sides_of(case: tuple[Any, ...], torch: Any) -> dict[str, Side]:
-    """The call of each side, checked against one another."""
-    _, left, right, turned = case
-    arrays = operands(left, right, turned)
-    a, b = (x.swapaxes(-1, -2) if s in turned else x for x, s in zip(arrays, "lr", strict=True))
+    """The call of each side, checked against one another; NumPy has no products of half precision."""
+    _, left, right, turned, *_ = case
+    dtype = dtype_of(case)
+    half = dtype.itemsize == 2
+    arrays = operands(left, right, turned, dtype)
     run, out = compiled(arrays, turned)
     run()
+    wide = [x.astype(np.float32) if half else x for x in arrays]
+    a, b = (x.swapaxes(-1, -2) if s in turned else x for x, s in zip(wide, "lr", strict=True))
     want = np.matmul(a, b)
-    np.testing.assert_allclose(out, want, rtol=1e-3, atol=1e-3)
-    found: dict[str, Side] = {"rushlight": run, "numpy": lambda: np.matmul(a, b, out=want)}
+    np.testing.assert_allclose(out.astype(want.dtype), want, rtol=2e-2 if half else 1e-3, atol=0.1 if half else 1e-2)
+    found: dict[str, Side] = {"rushlight": run}
+    if not half:
+        found["numpy"] = lambda: np.matmul(a, b, out=want)
     if torch:
-        x, y = (torch.from_numpy(v) for v in arrays)
+        kind = getattr(torch, "bfloat16" if half and dtype != np.float16 else dtype.name)
+        x, y = (torch.from_numpy(v).to(kind) for v in wide)
         x, y = (v.mT if s in turned else v for v, s in zip((x, y), "lr", strict=True))
-        result = torch.empty(want.shape)
+        result = torch.empty(want.shape, dtype=kind)
         found["torch"] = lambda: torch.matmul(x, y, out=result)
     return found
 
 
-def fastest(sides: dict[str, Side], seconds: float) -> dict[str, float]:
+def fastest(sides: dict[str, Side], seconds: float, rest: float = REST) -> dict[str, float]:
     """Seconds of the fastest run of each side."""
     best = dict.fromkeys(sides, math.inf)
     begin = time.perf_counter()
-    while time.perf_counter() - begin < (seconds + REST) * len(sides):
+    while time.perf_counter() - begin < (seconds + rest) * len(sides):
         for name, call in sides.items():
-            time.sleep(REST)
+            time.sleep(rest)
             call()
             turn = time.perf_counter()
             while time.perf_counter() - turn < seconds / 3:
@@ -126,8 +165,18 @@ def fastest(sides: dict[str, Side], seconds: float) -> dict[str, float]:
 
 def flops(case: tuple[Any, ...]) -> int:
     """Arithmetic of a product, multiply and add counted as two."""
-    _, left, right, _ = case
+    _, left, right, *_ = case
     return 2 * math.prod(left) * right[-1]
+
+
+def show_sweep(rows: list[tuple[Any, dict[str, float]]]) -> None:
+    """Print the cases in which PyTorch is faster, and the mean over all."""
+    ratios = [best["torch"] / best["rushlight"] for _, best in rows]
+    for (case, _), ratio in sorted(zip(rows, ratios, strict=True), key=lambda r: r[1]):
+        if ratio < 1:
+            print(f"{case[0]:36s} {ratio:5.2f}x")
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    print(f"{len(rows)} products; PyTorch is faster in {sum(r < 1 for r in ratios)}; geometric mean {mean:.2f}x")
 
 
 def main() -> None:
@@ -135,8 +184,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of names, separated by commas")
     parser.add_argument("--seconds", type=float, default=0.3, help="for each product and side")
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--sweep", action="store_true", help="few rows, every layout; needs PyTorch")
     options = parser.parse_args()
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if options.sweep:
+        cases = [c for c in sweep() if any(part in c[0] for part in options.only.split(","))]
+        return show_sweep([(case, fastest(sides_of(case, torch), options.seconds, 0.02)) for case in cases])
     square = np.random.default_rng(0).standard_normal((LIMIT, LIMIT), dtype=np.float32)
     limit = 0.0
     rows = []

@@ -98,6 +98,17 @@ def _of_exp2(r: Any) -> Any:
     return (abs(r) + TINY) / mp.mpf(2) ** r
 
 
+def _normal_ratio(u: Any) -> Any:
+    """The normal distribution function at -a, divided by exp(-a*a / 2) * u, with u = 1 / (1 + 9/32 a)."""
+    a = _normal_size(u)
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / (2 * u)
+
+
+def _normal_size(u: Any) -> Any:
+    return (1 / u - 1) / NORMAL_SLOPE
+
+
+NORMAL_SLOPE = mp.mpf("0.28125")
 ERFCX_POLE = mp.mpf("2.5")
 LN2_HALF = mp.log(2) / 2 * mp.mpf("1.0001")
 QUARTER = (mp.pi / 4) ** 2 * mp.mpf("1.0001")
@@ -132,6 +143,11 @@ TABLES: dict[str, tuple[Any, ...]] = {
         lambda u: _erfcx(ERFCX_POLE * (1 + u) / (1 - u)) * (1 + 2 * ERFCX_POLE * (1 + u) / (1 - u)),
         (mp.mpf("0.499") - ERFCX_POLE) / (mp.mpf("0.499") + ERFCX_POLE),
         (28 - ERFCX_POLE) / (28 + ERFCX_POLE), 22, None,
+    ),
+    # the farther out, the less it counts
+    "normal32": (
+        _normal_ratio, 1 / (1 + NORMAL_SLOPE * mp.mpf("14.5")), 1, 7,
+        lambda u: mp.exp(-(_normal_size(u) ** 2) / 20) / _normal_ratio(u),
     ),
     "sin32": (_of_square(lambda r: (mp.sin(r) / r - 1) / r**2, -mp.mpf(1) / 6), 0, QUARTER, 2, lambda z: z + TINY),
     "cos32": (

@@ -14,7 +14,8 @@ from rushlight.compiler.graph import Graph
 from rushlight.compiler.interpret import interpret
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.attention_backward import FOLDED
-from rushlight.compiler.passes.layouts import attention_grad_laid, attention_laid
+from rushlight.compiler.kernels.attention_lowering import MOST_FEATURES
+from rushlight.compiler.passes.layouts import LEAST_QUERIES, attention_grad_laid, attention_laid
 from rushlight.compiler.schedule import schedule
 from rushlight.ops import native
 from rushlight.ops.attention import attention, attention_grad
@@ -113,6 +114,46 @@ def test_masks_and_dropout(mask):
     check_both(((2, 2), 21, 35, 20, 12), mask=mask, mask_needs=needs)
     check_both(((2, 1), 67, 150, 8, 8), mask=mask, mask_needs=needs, drop=True)
     check_both(((2,), 140, 67, 8, 8), mask=mask, causal=True)
+
+
+@pytest.mark.parametrize("rows", [1, 4, LEAST_QUERIES - 1, LEAST_QUERIES])
+def test_few_queries(rows):
+    check_both(((2, 3), rows, 70, 16, 24))
+    check_both(((2,), rows, 70, 16, 24), mask="hidden", mask_needs=True, drop=True, dtype="f8")
+    check_both(((2,), rows, 9, 16, 8), mask="bool", causal=True, guard="after")
+    *given, _ = operands(((2,), rows, 3, MOST_FEATURES + 1, 2), mask="padding")
+    check(attention, given, {"scale": 0.01, "causal": False})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("rows", [3, 20])
+def test_half_precision_is_computed_in_float32(dtype, rows):
+    rushlight.manual_seed(1)
+    kind = getattr(rushlight, dtype)
+    q, k, v = (rushlight.randn(2, 3, n, 16).to(kind).requires_grad_() for n in (rows, 30, 30))
+    mask = rushlight.randn(rows, 30).to(kind)
+
+    def step() -> Any:
+        out = F.scaled_dot_product_attention(q, k, v, mask)
+        return out, *rushlight.autograd.grad((out.float() ** 2).sum(), (q, k, v))
+
+    compiled = rushlight.compile(step)
+    got = compiled()
+    assert all(isinstance(s, Kernel) for s in compiled.traces[-1].steps)
+    for a, b in zip(got, step(), strict=True):
+        assert a.dtype == kind
+        np.testing.assert_allclose(a.detach().float().numpy(), b.detach().float().numpy(), rtol=0.02, atol=0.03)
+
+
+@pytest.mark.parametrize("tokens", [5, 40])
+def test_inference_holds_no_matrix_of_scores_but_for_few_queries(tokens):
+    x = rushlight.randn(2, 2, tokens, 8)
+    compiled = rushlight.compile(lambda: F.scaled_dot_product_attention(x, x, x, is_causal=True))
+    np.testing.assert_allclose(
+        compiled().numpy(), F.scaled_dot_product_attention(x, x, x, is_causal=True).numpy(), rtol=1e-5, atol=1e-6
+    )
+    names = [s.name for s in compiled.traces[-1].steps]
+    assert any(n.startswith("attention") for n in names) == (tokens >= LEAST_QUERIES), names
 
 
 @pytest.mark.parametrize("lay", ["heads", "turned", "spread"])

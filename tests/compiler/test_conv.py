@@ -23,6 +23,7 @@ from rushlight.compiler.kernels import (
     conv_plan,
     conv_shape,
     conv_weight,
+    conv_weight_depthwise,
     conv_weight_dot,
     conv_weight_outer,
     conv_weight_sums,
@@ -168,6 +169,16 @@ def test_weight_gradient_by_outer_products(case: Case, tile: int, products: int)
             patch.setattr(conv_weight_outer, name, value)
         patch.setattr(conv_weight_sums, "TURNED_ROWS", 5)
         patch.setattr(conv_weight, "prefers_outer", lambda *sizes: True)
+        compare(case)
+
+
+@settings(SLOW, max_examples=30)
+@given(cases(("weight",)), st.integers(8, 37), st.sampled_from((1 << 9, 1 << 12, 1 << 18)), st.integers(4, 19))
+def test_weight_gradient_of_depthwise(case: Case, groups: int, tile: int, products: int) -> None:
+    case = (*case[:2], "contiguous", *case[3:5], groups, 1, 1, case[-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv_weight_depthwise, "TILE_BYTES", tile)
+        patch.setattr(conv_weight_depthwise, "CHUNK_PRODUCTS", 1 << products)
         compare(case)
 
 

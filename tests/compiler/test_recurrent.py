@@ -396,3 +396,25 @@ def test_gradients_of_gradients(mode):
     net = getattr(torch.nn, mode)(2, 3).double()
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: net(x)[0], (x,))
+
+
+def test_many_lengths_of_dense_batches_share_kernels(monkeypatch):
+    monkeypatch.setattr(eager, "MOST_LENGTHS", 2)
+    eager._programs.clear()
+    eager._counts.clear()
+    torch.manual_seed(0)
+    net = torch.nn.GRU(24, 48, batch_first=True)
+    found = []
+    for force in (False, True):
+        if force:
+            monkeypatch.setattr(native, "run", lambda *_: native.MISSING)
+        for steps in range(40, 46):
+            net.zero_grad()
+            out, _ = net(torch.arange(9.0 * steps * 24).reshape(9, steps, 24).sin())
+            out.pow(2).sum().backward()
+            found.append([out.detach().numpy(), *(p.grad.numpy().copy() for p in net.parameters())])
+    assert eager._counts["gru_layer"] == eager._counts["gru_gate_grads"] == 2
+    assert eager._counts["packed_layer", "gru"] == eager._counts["packed_gate_grads", "gru"] == 2  # of 6 lengths
+    for a, b in zip(found[:6], found[6:], strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=3e-5 * float(np.abs(y).max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,47 @@ def linear_gelu(x, w, b):
 def test_a_function_of_many_steps_joins_a_product_too():
     (kernel,) = check(traced(linear_gelu, {"x": (20, 30), "w": (30, 40), "b": (40,)}))
     assert isinstance(kernel, Kernel) and "matmul" in kernel.name
+
+
+def conv_step(x, w, b, v, c, pool=F.avg_pool2d, act=torch.sigmoid):
+    h = pool(act(F.conv2d(x, w, b, padding=1)), 2)
+    loss = (F.conv2d(h, v, c) ** 2).mean()
+    loss.backward()
+    with torch.no_grad():
+        for p in (w, b, v, c):
+            p -= 0.1 * p.grad
+    return loss
+
+
+CONV_SHAPES = {"x": (3, 2, 10, 12), "w": (4, 2, 3, 3), "b": (4,), "v": (5, 4, 2, 2), "c": (5,)}
+
+
+@pytest.mark.parametrize("act", [torch.sigmoid, torch.tanh, torch.relu])
+@pytest.mark.parametrize("pool", [F.avg_pool2d, F.max_pool2d])
+def test_what_lies_around_a_convolution_joins_it_or_its_pooling(pool, act):
+    steps = check(traced(partial(conv_step, pool=pool, act=act), CONV_SHAPES, ("w", "b", "v", "c")), tol=1e-4)
+    names = [s.name for s in steps if isinstance(s, Kernel)]
+    (forward,) = (n for n in names if act.__name__ in n)
+    assert forward.startswith("convolution")
+    (backward,) = (n for n in names if "pool gradient" in n)
+    assert "+" in backward and backward.endswith("mul sum")
+    # what the gradient of a sigmoid needs besides its result is computed again, not kept
+    (kept,) = (s.writes for s in steps if isinstance(s, Kernel) and s.name == forward)
+    assert len(kept) == (2 if act is torch.relu else 1)
+
+
+def test_what_no_later_loop_takes_on_joins_what_it_follows():
+    """A few steps on a product that is kept: the sort is a host call, so they must be stored after all."""
+    g = Graph()
+    x, w = g.input(Spec((40, 30), F32)), g.input(Spec((30, 50), F32))
+    y = g.call(OPS["mm"], (x, w), {})
+    s = g.call(OPS["relu"], (y,), {})
+    d = g.call(OPS["mul"], (s, g.call(OPS["sub"], (1.0, s), {})), {})
+    more = g.call(OPS["sort_dim"], (d,), {"dim": 1, "descending": False})[0]
+    again = g.call(OPS["mm"], (s, g.input(Spec((50, 20), F32))), {})
+    g.outputs = [more, again]
+    steps = check(g)
+    assert len(steps) == 3 and len([s for s in steps if isinstance(s, Kernel)]) == 2
 
 
 def test_draws_keep_their_order():

@@ -25,8 +25,9 @@ from rushlight.compiler.passes import optimise
 from rushlight.compiler.schedule import schedule
 from rushlight.compiler.trace import Trace
 from rushlight.compiler.trace_array import Buffer, Restart, TraceBreak, TracedArray
+from rushlight.dtypes import NP_HALF
 from rushlight.modes import state
-from rushlight.ops.native import MISSING
+from rushlight.ops.native import HALVES, MISSING, RECURRENT
 from rushlight.spec import Spec
 
 ndarray = np.ndarray
@@ -34,6 +35,8 @@ Ints = tuple[int, ...]
 MOST_PROGRAMS = 2048
 MOST_LAYOUTS = 256
 """Of one op, or of one formula, with all its parameters."""
+MOST_LENGTHS = 64
+"""The same of recurrent ops, which take long to compile and have a kernel for all numbers of steps besides."""
 MOST_IDLE = 8
 DTYPES = frozenset(map(np.dtype, (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)))
 _programs: dict[Any, _Native | None] = {}
@@ -128,7 +131,8 @@ def _added(whole: Any, function: Callable[..., Any], arguments: tuple[Any, ...],
     with _Turn.lock:
         if whole in _programs:
             return _programs[whole]
-        if _counts[counted] >= MOST_LAYOUTS or len(_programs) >= MOST_PROGRAMS:
+        most = MOST_LENGTHS if key[0] in RECURRENT else MOST_LAYOUTS
+        if _counts[counted] >= most or len(_programs) >= MOST_PROGRAMS:
             return None
         native = _compiled(key[0], function, arguments, body)
         _counts[counted] += 1
@@ -140,7 +144,8 @@ def _compiled(
     name: str, function: Callable[..., Any], arguments: tuple[Any, ...], body: Callable[..., Any]
 ) -> _Native | None:
     arrays = [a for a in arguments if type(a) is ndarray]
-    if not is_available() or any(a.dtype not in DTYPES or not a.flags.aligned for a in arrays):
+    taken = DTYPES | NP_HALF if name in HALVES else DTYPES
+    if not is_available() or any(a.dtype not in taken or not a.flags.aligned for a in arrays):
         return None
     traced = _traced(function, arguments)
     if traced is None:
@@ -159,7 +164,7 @@ def _compiled(
             stacklevel=2,
         )
         return None
-    if all(a.flags.c_contiguous for a in arrays):
+    if name in RECURRENT or all(a.flags.c_contiguous for a in arrays):  # a layer's results are row-major
         return _Native(made, form, None)
     orders = _orders(body(*arguments), arrays)
     return None if orders is None else _Native(made, form, orders if any(orders) else None)

@@ -13,8 +13,10 @@ import numpy as np
 
 from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.graph import Call, Graph, Value
+from rushlight.compiler.kernels.attention_lowering import MOST_FEATURES
 from rushlight.compiler.kernels.pool_lowering import plane_dims, spreads
 from rushlight.compiler.loops_nodes import INDEX
+from rushlight.compiler.passes.layouts import LEAST_QUERIES
 from rushlight.dtypes import NP_HALF
 from rushlight.ops import elementwise, linear, matmul, reduce
 from rushlight.ops.kinds import OPS, Elementwise, normal_dims
@@ -260,12 +262,13 @@ def _index_at_place(e: Expansion, call: Call) -> bool:
 
 
 def _attention(e: Expansion, call: Call) -> bool:
-    """Products with a softmax between them; what the eager kernel keeps for its gradient is not made."""
+    """Of few queries, products with a softmax between them: faster than the kernel, which holds no matrix of scores."""
+    if call.operands[0].dtype in NP_HALF:
+        return _in_single(e, call)
     q, k, v, mask, drop = call.operands
-    if any(r in e.used for r in call.results[1:]):
+    if q.shape[-2] >= LEAST_QUERIES and max(q.shape[-1], v.shape[-1]) <= MOST_FEATURES:
         return False
-    dtype = F32 if q.dtype in NP_HALF else q.dtype
-    q, k, v = (e.cast(x, dtype) for x in (q, k, v))
+    dtype = q.dtype
     n = len(q.shape)
     scores = e.call("batched_matmul", q, e.call("transpose", k, dim0=n - 2, dim1=n - 1))
     scores = e.call("mul", scores, float(call.params["scale"]))
@@ -285,11 +288,29 @@ def _attention(e: Expansion, call: Call) -> bool:
         p = e.call("where", e.call("eq", total, 0.0), 0.0, p)
     if drop is not None:
         p = e.call("mul", p, e.cast(drop, dtype))
-    out = call.results[0]
-    if out.dtype == dtype:
-        e.call("batched_matmul", p, v, into=out)
-    else:
-        e.cast(e.call("batched_matmul", p, v), out.dtype, out)
+    e.call("batched_matmul", p, v, into=call.results[0])
+    if call.results[1] in e.used:
+        logarithms = e.call("add", top, e.call("log", total))
+        e.call("where", e.call("eq", total, 0.0), 0.0, logarithms, into=call.results[1])
+    return True
+
+
+def _in_single(e: Expansion, call: Call) -> bool:
+    """A call of several results whose operands in half precision become float32, and its results half again."""
+    if call.operands[0].dtype not in NP_HALF:
+        return False
+    operands = tuple(e.cast(a, F32) if isinstance(a, Value) and a.dtype in NP_HALF else a for a in call.operands)
+    single = Call(call.op, operands, call.params, where=call.where)
+    single.results = tuple(
+        Value(Spec(r.shape, F32), single, part) if r.dtype in NP_HALF else r for part, r in enumerate(call.results)
+    )
+    e.used.update(new for new, r in zip(single.results, call.results, strict=True) if r in e.used)
+    write = EXPANSIONS[call.op.name]
+    if not write(e, single):
+        e.calls.append(single)
+    for new, r in zip(single.results, call.results, strict=True):
+        if new is not r:
+            e.cast(new, r.dtype, r)
     return True
 
 
@@ -380,6 +401,7 @@ EXPANSIONS: dict[str, Callable[[Expansion, Call], bool]] = {
     "nll_loss2d": _nll_loss,
     "nll_loss_grad": _nll_loss_grad,
     "attention": _attention,
+    "attention_grad": _in_single,
     "gather": _take_along,
     "take_along": _take_along,
     "place_along": _place_along,

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 from rushlight.compiler.access import Access
 from rushlight.compiler.access_index import is_unchecked
 from rushlight.compiler.binding import ir
@@ -39,7 +38,7 @@ class Cut:
     count : indices along the middle
     full : whether each element has an index of its own, else each row
     adds : whether elements are added up at the index, else taken from there
-    offset : bytes to the first index
+    offsets : bytes to the first element that is moved, and to the first index
     parts, each : how many chunks share the outer dim, and the most of it that one has
     blocks, columns : the same of the inner dim (of the middle one, for what is taken)
     """
@@ -160,9 +159,7 @@ class _Along(Code):
         def vector(i: Any) -> None:
             body(b.add(span[0], self.times(i, self.lanes)), None)
 
-        self.guarded(
-            b.icmp_signed(">", whole, self.const(0)), lambda: self._each((self.const(0), whole), vector)
-        )
+        self.guarded(b.icmp_signed(">", whole, self.const(0)), lambda: self._each((self.const(0), whole), vector))
         left = b.urem(count, self.const(self.lanes))
         if self.lanes > 1:
             mask = self.emitter.first(left, self.lanes)
@@ -205,9 +202,7 @@ class _Along(Code):
             return
         place = self._place(k)
         there = self._at(there, o, place, cut.many)
-        self._inside(
-            place, lambda: self._vectors(columns, lambda c, mask: self._move(there, own, c, mask, self.lanes))
-        )
+        self._inside(place, lambda: self._vectors(columns, lambda c, mask: self._move(there, own, c, mask, self.lanes)))
 
     def _inside(self, place: Any, body: Callable[[], None]) -> None:
         self.guarded(self.b.icmp_unsigned("<", place, self.const(self.cut.many)), body)
@@ -221,5 +216,3 @@ class _Along(Code):
             e.store(x, there, mask)
         else:
             e.store(e.load(there, self.dtype, lanes, mask), own, mask)
-
-

@@ -27,6 +27,7 @@ from rushlight.compiler.loops import Group, Misfit, Space, batched, can_lower, f
 from rushlight.compiler.loops_along import place_kernel, take_kernel
 from rushlight.compiler.loops_cat import cat_kernel
 from rushlight.compiler.loops_nest import Form, analyse
+from rushlight.compiler.loops_scan import scan_kernel
 from rushlight.compiler.loops_scatter import scatter_kernel
 from rushlight.compiler.schedule_again import compute_again
 from rushlight.compiler.schedule_units import Unit, Units
@@ -37,11 +38,13 @@ MOST_ARRAYS = 28
 ROW_BYTES = 768 << 10
 SHARED_BYTES = 4 << 10
 FOLLOWED_BYTES = 32 << 10
+LITTLE = 8
+"""How many times more it reads that makes a result little."""
 
 SEEDS: dict[str, Callable[..., Kernel | list[Kernel] | None]] = {
     **matmul_lowering.SEEDS, **conv_lowering.SEEDS, **pool_lowering.SEEDS, **recurrent_lowering.SEEDS,
     **attention_lowering.SEEDS,
-    "embedding_grad": scatter_kernel,
+    "embedding_grad": scatter_kernel, "cumsum": scan_kernel,
     **dict.fromkeys(("gather", "take_along", "index_select"), take_kernel),
     **dict.fromkeys(("place_along", "scatter_add_zeros", "rows_place"), place_kernel),
     "cat": cat_kernel, "stack": cat_kernel,
@@ -356,14 +359,14 @@ class _Scheduler(Units):
 
     def _steps(self) -> Iterator[Step]:
         waiting = {u.number: u for u in self.units.values()}
-        position = {id(c): i for i, c in enumerate(self.calls)}
-        place = {n: max(position[id(c)] for c in u.calls) for n, u in waiting.items()}
-        waits = {n: len(self._direct(u)) for n, u in waiting.items()}
+        direct = {n: self._direct(u) for n, u in waiting.items()}
+        place = self._places(direct)
+        waits = {n: len(makers) for n, makers in direct.items()}
         ready = [(place[n], n) for n, count in waits.items() if not count]
         heapq.heapify(ready)
         users: dict[int, list[int]] = {}
-        for n, unit in waiting.items():
-            for k in self._direct(unit):
+        for n, makers in direct.items():
+            for k in makers:
                 users.setdefault(k, []).append(n)
         done = 0
         while ready:
@@ -376,6 +379,29 @@ class _Scheduler(Units):
                     heapq.heappush(ready, (place[k], k))
         if done < len(waiting):
             raise AssertionError("the steps need one another in a circle")
+
+    def _places(self, direct: dict[int, set[int]]) -> dict[int, int]:
+        """Where each unit belongs among the calls, given the units that each one needs."""
+        position = {id(c): i for i, c in enumerate(self.calls)}
+        place = {n: self._place(self.units[n], position) for n in direct}
+        stack = list(direct)
+        while stack:
+            n = stack.pop()
+            for k in direct[n]:
+                if place[k] > place[n]:
+                    place[k] = place[n]
+                    stack.append(k)
+        return place
+
+    def _place(self, unit: Unit, position: dict[int, int]) -> int:
+        """At its last call; what makes little of much comes as soon as that is made, when it is in the cache yet."""
+        last = max(position[id(c)] for c in unit.calls)
+        if unit.group is None or unit.seed is not None or not unit.group.combines:
+            return last
+        large = [v for v in unit.reads if _bytes(v) >= SHARED_BYTES]
+        if not large or LITTLE * sum(map(_bytes, unit.stored)) > sum(map(_bytes, large)):
+            return last
+        return max(position.get(id(v.call), 0) for v in large)
 
     def _direct(self, unit: Unit) -> set[int]:
         """The units whose results one takes, and the draw before it."""

@@ -80,18 +80,19 @@ def log10(x: Lanes) -> Lanes:
 def log1p(x: Lanes) -> Lanes:
     """log(1 + x), accurate near 0: 1 + x = 2**e * (1 + f) with f computed from x, not from the rounded sum."""
     form = format_of(x)
+    # what is so large that 1 does not count in a quarter of it either: there the steps would leave the exponents
+    huge = x >= 2.0 ** (form.bias - 2)
+    given, x = x, pick(huge, x * 0.25, x)
     total = x + 1.0
     # 1 + f in [3/4, 3/2)
     lowest = form.one_bits - (1 << (form.digits - 1))
     steps = (total.view(form.bits) - lowest) >> form.digits
     shrink = ((form.bias - steps) << form.digits).view(x.dtype)
-    huge = x >= 2.0 ** (form.bias - 2)
     f = x.fma(shrink, shrink - 1.0)
     high, low = _LN2[x.dtype == F32]
-    e = steps.astype(x.dtype)
+    e = pick(huge, steps + 2, steps).astype(x.dtype)
     out = e.fma(high, f + e.fma(low, tail(f, LOG1P32)))
-    out = pick(huge, log(x), out)
-    out = pick(x < math.inf, out, x)
+    out = pick(given < math.inf, out, given)
     out = pick(x == -1.0, -math.inf, out)
     out = pick(x < -1.0, math.nan, out)
-    return pick(x == 0.0, x, out)
+    return pick(x == 0.0, given, out)

@@ -192,7 +192,7 @@ def triu_(self: Any, diagonal: int = 0) -> Any:
 
 def cumsum_(self: Any, dim: int) -> Any:
     """Replace by the running sum along `dim`."""
-    return apply_inplace(OPS["cumsum"], (self,), {"dim": dim % max(self._data.ndim, 1)})
+    return apply_inplace(OPS["cumsum"], (self,), {"dim": dim % max(self._data.ndim, 1), "reverse": False})
 
 
 def cumprod_(self: Any, dim: int) -> Any:

@@ -13,9 +13,11 @@ from rushlight.modes import ACTIVE, autocasts, state
 from rushlight.ops import linear
 from rushlight.ops import matmul as ops
 from rushlight.ops.kinds import OPS
+from rushlight.ops.native import FLOORS
 from rushlight.tape import Variable, record, wrap
 
 FAST = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+LARGE = FLOORS["mm"]
 ndarray = np.ndarray
 
 
@@ -33,7 +35,7 @@ def matmul_operator(input: Any, other: Any) -> Any:
         if not state.grad or (
             input._node is None and other._node is None and input._view is None and other._view is None
         ):
-            if x.shape[1] == y.shape[0]:
+            if x.shape[1] == y.shape[0] and x.size < LARGE > y.size:
                 return wrap(x.dot(y))
         return record(ops.mm, (input, other), {})
     if getattr(input, "is_sparse", False):

@@ -420,7 +420,8 @@ def _scanned(input: Any, wanted: dtype | None) -> Any:
 @numpy_names
 def cumsum(input: Any, dim: int, *, dtype: dtype | None = None, out: Any = None) -> Any:
     """Running sum along `dim`."""
-    return _finish(record(ops.cumsum, (_scanned(input, dtype),), {"dim": _one_dim(input, dim)}), out)
+    params = {"dim": _one_dim(input, dim), "reverse": False}
+    return _finish(record(ops.cumsum, (_scanned(input, dtype),), params), out)
 
 
 @numpy_names

@@ -90,8 +90,10 @@ def _mish_grad(g: Any, x: Any) -> Any:
 
 @elementwise(grad=_mish_grad)
 def mish(xp: Any, x: Array) -> Array:
-    """x * tanh(log(1 + exp(x)))."""
-    return x * xp.tanh(xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x))))
+    """x * tanh(log(1 + exp(x))): with e = exp(-|x|) the tangent is a quotient of polynomials."""
+    e = xp.exp(-xp.abs(x))
+    above = xp.where(x < 0, e * (e + 2), 1 + 2 * e)
+    return x * (above / (above + xp.where(x < 0, 2, 2 * e * e)))
 
 
 def _softplus_grad(g: Any, x: Any, beta: float, threshold: float) -> Any:

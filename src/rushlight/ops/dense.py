@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.dtypes import NP_HALF
 from rushlight.ops.kinds import Array, Composite, composite
 from rushlight.ops.linear import reshape, sum, t
-from rushlight.ops.matmul import contract, mm
+from rushlight.ops.matmul import addmm, contract, mm
 from rushlight.spec import spec_of
 
 ndarray = np.ndarray
@@ -66,8 +67,10 @@ def _linear_form(op_name: str, node_name: str) -> Composite:
     def body(bias: Array | None, x: Array, weight: Array) -> Array:
         shape = spec_of(x).shape
         rows = x if len(shape) == 2 else reshape(x, (-1, shape[-1]))
-        out = mm(rows, t(weight))
-        if bias is not None:
+        half = bias is not None and spec_of(x).dtype in NP_HALF
+        # the sum is rounded once
+        out = addmm(bias, rows, t(weight)) if half else mm(rows, t(weight))
+        if bias is not None and not half:
             out = out + bias
         return out if len(shape) == 2 else reshape(out, (*shape[:-1], spec_of(weight).shape[0]))
 

@@ -19,6 +19,7 @@ ndarray = np.ndarray
 MISSING = object()
 """What `run` gives where there is no kernel."""
 
+_FEW = 1 << 11
 _SOME = 1 << 13
 _MORE = 1 << 14
 _MANY = 1 << 15
@@ -35,8 +36,8 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("sum", "mean"), _MANY),
     **dict.fromkeys(("erf", "erfc", "hardswish", "hardsigmoid", "leaky_relu", "softshrink"), _SOME),
     **dict.fromkeys(("attention", "attention_grad"), _SOME),
-    **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _SOME),
-    **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _SOME),
+    **dict.fromkeys(("lstm_layer", "gru_layer", "rnn_layer"), _FEW),
+    **dict.fromkeys(("lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads"), _FEW),
     **dict.fromkeys(("embedding", "embedding_grad"), _MANY),
     **dict.fromkeys(("where", "clamp", "masked_fill", "maximum", "minimum", "hardtanh", "threshold", "lerp"), _MANY),
     **dict.fromkeys(("exp", "log", "log1p", "abs", "square", "pow_scalar", "prelu_kernel", "glu"), _MANY),
@@ -45,17 +46,25 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("nll_loss2d",), _MANY),
     **dict.fromkeys(("gather", "take_along", "scatter_add_zeros", "scatter_add", "rows_place", "index_add"), _SOME),
     **dict.fromkeys(("place_along",), 1 << 17),
+    **dict.fromkeys(("cumsum",), _SOME),
     **dict.fromkeys(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"), _MORE),
+    **dict.fromkeys(("mm", "addmm", "mv", "bmm", "baddbmm", "batched_matmul"), _SOME),
+    "cast": _MANY,
 }
 RECURRENT = frozenset(
     ("lstm_layer", "gru_layer", "rnn_layer", "lstm_gate_grads", "gru_gate_grads", "rnn_gate_grads")
 )  # fmt: skip
-"""Ops whose programs are of batches of equal lengths; packed sequences (rows) have kernels of their own."""
+"""Ops whose programs are of one number of steps; `rnn_packed.py` serves sequences of different lengths."""
 PRODUCTS = frozenset(("linear_matrix", "linear_matrix_plain", "linear_batched", "linear_batched_plain"))
+MATRICES = frozenset(("mm", "addmm", "mv", "bmm", "baddbmm", "batched_matmul"))
+HALVES = PRODUCTS | MATRICES | {"cast"}
+"""Ops whose kernels take float16 and bfloat16 too."""
 JOINTS = PRODUCTS | {"smooth_l1_loss", "huber_loss", "mse_loss", "binary_cross_entropy", "bce_with_logits"}
 """Ops whose joint formula is one program; the others' call ops of their own."""
 # Multiplications from which NumPy's BLAS does an affine map or its gradients as fast or faster.
 MOST_PRODUCTS = 1 << 28
+# Products of two matrices, one of which has no more rows or columns than that, NumPy's BLAS does slowly.
+NARROW = 32
 
 
 class _Provider:
@@ -96,13 +105,22 @@ def run(key: Any, function: Callable[..., Any], arguments: tuple[Any, ...], body
     return provided(key, function, arguments, body)
 
 
+def is_on() -> bool:
+    """Whether `run` may find a kernel."""
+    return _Provider.run is not None or _Provider.load is not None and bool(config.get("JIT"))
+
+
 def pays(name: str, arguments: Any) -> bool:
     """Whether any array among the arguments of an op, or of a formula of it, is large enough for a kernel."""
     floor = FLOORS[name]
     for a in arguments:
         if type(a) is ndarray and a.size >= floor:
+            if a.dtype.itemsize == 2 and a.dtype.kind in "fV":
+                return name in HALVES
             if name in PRODUCTS:
                 return _products(*arguments) < MOST_PRODUCTS
+            if name in MATRICES:
+                return _is_narrow(arguments)
             return name not in RECURRENT or arguments[0].ndim > 2
     return False
 
@@ -111,6 +129,14 @@ def _products(_: Any, x: Any, weight: Any, *others: Any) -> int:
     """Multiplications in an affine map."""
     count: int = x.size * weight.shape[0]
     return count
+
+
+def _is_narrow(arguments: Any) -> bool:
+    """Whether two arrays are batches of matrices, or one of them is narrow but no vector."""
+    matrices = [a for a in arguments if type(a) is ndarray][-2:]
+    if len(matrices) < 2 or any(a.dtype.kind != "f" for a in matrices):
+        return False
+    return matrices[0].ndim > 2 or 1 < min(matrices[0].shape + matrices[1].shape) <= NARROW
 
 
 def formula(name: str, position: int, fn: Callable[..., Any]) -> Callable[..., Any]:

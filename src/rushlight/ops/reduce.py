@@ -389,10 +389,14 @@ def _leading(x: Any, k: int, largest: bool) -> tuple[Any, Any] | None:
 # Scans
 
 
-@opaque(spec=lambda x, dim: x, grad=lambda g, dim: flip(cumsum(flip(g, (dim,)), dim), (dim,)))
-def cumsum(xp: Any, x: Array, dim: int = 0) -> Array:
-    """Running sum along `dim`."""
-    return np.ascontiguousarray(np.cumsum(x, axis=dim, dtype=x.dtype)) if x.ndim else x.copy()
+@opaque(spec=lambda x, dim, reverse: x, grad=lambda g, dim, reverse: cumsum(g, dim, not reverse))
+def cumsum(xp: Any, x: Array, dim: int = 0, reverse: bool = False) -> Array:
+    """Running sum along `dim`, from its end if `reverse`."""
+    if not x.ndim:
+        return x.copy()
+    if reverse:
+        return np.ascontiguousarray(np.flip(np.cumsum(np.flip(x, dim), axis=dim, dtype=x.dtype), dim))
+    return np.ascontiguousarray(np.cumsum(x, axis=dim, dtype=x.dtype))
 
 
 def _cumprod_grad(g: Any, x: Any, x_spec: Spec, dim: int) -> Any:
@@ -439,7 +443,7 @@ def cummin(xp: Any, x: Array, dim: int = 0) -> tuple[Array, Array]:
 
 def _lcse_grad(g: Any, x: Any, out: Any, dim: int) -> Any:
     # d out[j] / d x[i] = exp(x[i] - out[j]) for j >= i
-    return flip(cumsum(flip(g * exp(-out), (dim,)), dim), (dim,)) * exp(x)
+    return cumsum(g * exp(-out), dim, True) * exp(x)
 
 
 @opaque(spec=lambda x, dim: x, grad=_lcse_grad)

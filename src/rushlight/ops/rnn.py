@@ -43,11 +43,6 @@ def _wide(*arrays: Any) -> Any:
     return [None if a is None else a.astype(np.float32) if _half(a) else a for a in arrays]
 
 
-def _is_mixed(x: Any, sizes: Sizes) -> bool:
-    """Whether an array holds the rows of sequences of different lengths."""
-    return x.ndim == 2 and sizes[0] != sizes[-1]
-
-
 def _narrowed(grads: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
     return tuple(None if a is None else a.astype(x.dtype) for a in grads) if _half(x) else grads
 
@@ -195,11 +190,10 @@ def rnn_gate_grads(
     xp: Any, g_out: Array, g_h: Array, w_hh: Array, out: Array, sizes: Sizes, reverse: bool, use_relu: bool
 ) -> tuple[Array, Array]:
     """Gradients of the sums before tanh or relu, [features, rows], and of the first state."""
-    if _is_mixed(g_out, sizes):
-        kind, none = "relu" if use_relu else "tanh", (None, None)
-        made = rnn_packed.backward(kind, g_out, (g_h, None), none, w_hh, (out, *none), sizes, reverse)
-        if made is not None:
-            return made[0], made[1]
+    kind, none = "relu" if use_relu else "tanh", (None, None)
+    made = rnn_packed.backward(kind, _flat(g_out), (g_h, None), none, w_hh, (_flat(out), *none), sizes, reverse)
+    if made is not None:
+        return made[0], made[1]
     return kernel.rnn_backward(_flat(g_out), g_h, w_hh, _flat(out), sizes=sizes, reverse=reverse, relu=use_relu)
 
 
@@ -230,11 +224,10 @@ def rnn_layer(
     if _half(x):
         out, h = rnn_layer(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse, use_relu)
         return out.astype(x.dtype), h.astype(x.dtype)
-    if _is_mixed(x, sizes):
-        weights, kind = (w_ih, w_hh, b_ih, b_hh), "relu" if use_relu else "tanh"
-        made = rnn_packed.forward(kind, x, (h0, None), weights, sizes, reverse)
-        if made is not None:
-            return made[0], made[1]
+    weights, kind = (w_ih, w_hh, b_ih, b_hh), "relu" if use_relu else "tanh"
+    made = rnn_packed.forward(kind, _flat(x), (h0, None), weights, sizes, reverse)
+    if made is not None:
+        return made[0].reshape(*x.shape[:-1], -1), made[1]
     out, h = kernel.rnn_forward(_flat(x), h0, w_ih, w_hh, b_ih, b_hh, sizes=sizes, reverse=reverse, relu=use_relu)
     return out.reshape(*x.shape[:-1], out.shape[-1]), h
 
@@ -295,9 +288,9 @@ def lstm_gate_grads(
     cells: Array, sizes: Sizes, reverse: bool,
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of the sums before the gates, [4 * features, rows], of the first state and cell, and of `w_hr`."""
-    if w_hr is None and _is_mixed(g_out, sizes):
+    if w_hr is None:
         kept = None, gates, cells
-        made = rnn_packed.backward("lstm", g_out, (g_h, g_c), (None, c0), w_hh, kept, sizes, reverse)
+        made = rnn_packed.backward("lstm", _flat(g_out), (g_h, g_c), (None, c0), w_hh, kept, sizes, reverse)
         if made is not None:
             return made
     given = _flat(g_out), g_h, g_c, c0, w_hh, w_hr
@@ -349,10 +342,10 @@ def lstm_layer(
         got = lstm_layer(*_wide(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), sizes, reverse)
         out, h, c = (o.astype(x.dtype) for o in got[:3])
         return out, h, c, got[3], got[4]
-    if w_hr is None and _is_mixed(x, sizes):
-        made = rnn_packed.forward("lstm", x, (h0, c0), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+    if w_hr is None:
+        made = rnn_packed.forward("lstm", _flat(x), (h0, c0), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
         if made is not None:
-            return made[0], made[1], made[2], made[3], made[4]
+            return made[0].reshape(*x.shape[:-1], -1), made[1], made[2], made[3], made[4]
     given = _flat(x), h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr
     out, *others = kernel.lstm_forward(*given, sizes=sizes, reverse=reverse)
     return out.reshape(*x.shape[:-1], out.shape[-1]), others[0], others[1], others[2], others[3]
@@ -436,11 +429,10 @@ def gru_gate_grads(
 ) -> tuple[Array, Array, Array]:
     """Gradients of the input's and of the state's share of the sums before the gates, [3 * features, rows] each, and
     of the first state."""
-    if _is_mixed(g_out, sizes):
-        kept = out, gates, None
-        made = rnn_packed.backward("gru", g_out, (g_h, None), (h0, None), w_hh, kept, sizes, reverse)
-        if made is not None:
-            return made[0], made[1], made[2]
+    kept = _flat(out), gates, None
+    made = rnn_packed.backward("gru", _flat(g_out), (g_h, None), (h0, None), w_hh, kept, sizes, reverse)
+    if made is not None:
+        return made[0], made[1], made[2]
     given = _flat(g_out), g_h, h0, w_hh, _flat(out)
     return kernel.gru_backward(*given, gates=gates, sizes=sizes, reverse=reverse)
 
@@ -478,10 +470,9 @@ def gru_layer(
     if _half(x):
         out, h, gates = gru_layer(*_wide(x, h0, w_ih, w_hh, b_ih, b_hh), sizes, reverse)
         return out.astype(x.dtype), h.astype(x.dtype), gates
-    if _is_mixed(x, sizes):
-        made = rnn_packed.forward("gru", x, (h0, None), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
-        if made is not None:
-            return made[0], made[1], made[2]
+    made = rnn_packed.forward("gru", _flat(x), (h0, None), (w_ih, w_hh, b_ih, b_hh), sizes, reverse)
+    if made is not None:
+        return made[0].reshape(*x.shape[:-1], -1), made[1], made[2]
     out, h, gates = kernel.gru_forward(_flat(x), h0, w_ih, w_hh, b_ih, b_hh, sizes=sizes, reverse=reverse)
     return out.reshape(*x.shape[:-1], out.shape[-1]), h, gates
 

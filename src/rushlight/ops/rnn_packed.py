@@ -1,7 +1,8 @@
-"""Recurrences over packed sequences whose sizes are data: one kernel serves batches of all lengths.
+"""Recurrences over rows, step after step, with the sizes of the steps as data: one kernel serves all lengths.
 
 The sizes of the steps and their first rows lie in a table [2, room]; rows lie in buffers that have room for more, so
-that few kernels serve all batches. The layers of `rnn.py` use these ops for large arrays.
+that few kernels serve all batches. The layers of `rnn.py` use these ops for packed sequences, and for dense batches of
+more different lengths than are worth a kernel of their own.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def forward(
     """
     w_ih, w_hh, b_ih, b_hh = weights
     rows = x.shape[0]
-    if rows * w_hh.shape[0] < FLOOR:
+    if rows * w_hh.shape[0] < FLOOR or not native.is_on():
         return None
     room = _room(rows)
     share = np.empty((room, w_ih.shape[0]), x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,12 +24,23 @@ from rushlight.compiler.kernels.conv_plan import (
     cost,
     describe,
     is_direct,
+    scratch_bytes,
     scratch_row,
     tile_bytes,
     workspace,
 )
 from rushlight.compiler.kernels.conv_results import Arguments, Results
-from rushlight.compiler.kernels.conv_tile import Weights, first_of, first_tap, multiply_tile, own_weights, scatter_rows
+from rushlight.compiler.kernels.conv_shape import Reading, own, within_window
+from rushlight.compiler.kernels.conv_tile import (
+    Weights,
+    each_block,
+    first_of,
+    first_tap,
+    join_rows,
+    multiply_block,
+    own_weights,
+    scatter_rows,
+)
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 
@@ -161,7 +173,7 @@ class Writer:
         x = code.at(self.x, code.mul(first, c.x[0]))
         x = code.at(x, code.mul(group, c.channels * c.x[1]))
         bias = None if self.bias is None else code.at(self.bias, code.mul(group, c.outputs * (c.bias_stride or 0)))
-        for i in range(len(c.parts)):
+        for i in range(1 if k.shared else len(c.parts)):
             self.part(i, Source(x, c.x), group, bias, (first, count), piece, split)
 
     def part(
@@ -214,6 +226,10 @@ class Tile:
     def write(self, x: Source) -> None:
         """Its products, and what becomes of them."""
         t, code = self.tiling, self.code
+        if self.c.cut.shared:
+            expand(code, t, x, self.writer.space, self.first, self.rows, self.images)
+            self.blocks_of(self.joined)
+            return
         if t.passes == 1:
             if t.part.taps:
                 expand(code, t, x, self.writer.space, self.first, self.rows, self.images)
@@ -231,19 +247,79 @@ class Tile:
         each(code, t.passes, one)
         self.spread(base, count)
 
+    def blocks_of(self, body: Callable[[Index, int], None]) -> None:
+        """The blocks of the range."""
+        code = self.code
+        each(
+            code, code.sub(self.high, self.low),
+            lambda b: each_block(code, self.blocks, code.add(self.low, b), body),
+        )  # fmt: skip
+
     def products(self, channel: Index, start: Any, finish: Any, after: Any) -> None:
         """Add the products of the tile's channels, from `channel` on."""
-        code, t = self.code, self.tiling
 
-        def weights(first: Index, rows: int) -> tuple[IR, Weights]:
+        def block(first: Index, rows: int) -> None:
             pointer, laid = self.writer.weights(self.i, self.group, first, rows)
-            return code.at(pointer, code.mul(channel, laid.channel)), laid
+            w = self.code.at(pointer, self.code.mul(channel, laid.channel)), laid
+            ahead = self.ahead(first, rows) if is_direct(self.c, self.i) else lambda p: None
+            self.multiply(own(self.tiling.part), w, rows, start(first, rows), finish(first, rows), ahead)
+            after(first, rows)
 
+        self.blocks_of(block)
+
+    def ahead(self, first: Index, rows: int, part: int = 0, parts: int = 1) -> Callable[[Index], None]:
+        """What asks for the memory of a block's results before they are there; of several parts, each for some."""
+        code, c, t = self.code, self.c, self.tiling
+        channel = code.add(code.mul(self.group, c.outputs), first)
+        begin = code.add(code.mul(self.first, t.part.plane * parts), part * t.rows * t.part.plane)
+
+        def before(p: Index) -> None:
+            for r, v in itertools.product(range(rows), range(c.cut.wide[self.i])):
+                at = code.add(code.add(begin, p), v * code.lanes)
+                self.writer.results.ahead(self.image, code.add(channel, r), at)
+
+        return before
+
+    def multiply(
+        self, read: Reading, weights: tuple[IR, Weights], rows: int, start: Any, take: Any, before: Any
+    ) -> None:
+        """The products of a block."""
+        t, code = self.tiling, self.code
         positions = code.mul(self.rows, t.images * t.part.plane)
-        multiply_tile(
-            code, t, weights, self.blocks, self.c.cut.wide[self.i], (self.low, self.high), positions, self.writer.space,
-            start, finish, after,
-        )  # fmt: skip
+        wide, space = self.c.cut.wide[self.i], self.writer.space
+        multiply_block(code, t, read, weights, rows, wide, positions, space, start, take, before)
+
+    def joined(self, first: Index, rows: int) -> None:
+        """A block of output channels of all parts, which share the tile."""
+        code, c = self.code, self.c
+        sources = [code.at(self.scratch, i * scratch_bytes(c, i)) for i in range(len(c.parts))]
+        for i, source in enumerate(sources):
+            if c.parts[i].taps:
+                self.keep(i, first, rows, source)
+        channel = code.add(code.mul(self.group, c.outputs), first)
+
+        def take(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+            self.writer.results.put(v, code.add(self.image, n), code.add(channel, r), p, mask)
+
+        def empty(r: Index) -> IR:
+            return self.bias_of(code.add(first, r), 1)(0, 0)
+
+        parts = [[(c.parts[i], sources[i]) for i in joint] for joint in c.joints]
+        span = (self.first, self.rows)
+        join_rows(code, self.tiling, parts, self.row, rows, span, self.images, c.plane[1:], empty, take)
+
+    def keep(self, i: int, first: Index, rows: int, source: IR) -> None:
+        """The products of a part go to `source`."""
+        code, c = self.code, self.c
+
+        def take(v: IR, r: Index, n: Index, p: Index, mask: Mask) -> None:
+            code.store(v, code.at(source, code.add(code.mul(r, self.row), code.mul(p, c.size))))
+
+        weights = self.writer.weights(i, self.group, first, rows)
+        read = within_window(c.parts[i], self.tiling.part)
+        simple = self.tiling.images == 1 and all(part.taps for part in c.parts)
+        ahead = self.ahead(first, rows, i, len(c.parts)) if simple else lambda p: None
+        self.multiply(read, weights, rows, self.bias_of(first, rows), take, ahead)
 
     def bias_of(self, first: Index, count: int) -> Callable[[int, Index], IR]:
         """What accumulators of a block hold at first."""

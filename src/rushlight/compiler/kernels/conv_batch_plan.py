@@ -352,11 +352,11 @@ def describe_batch(
     x: Access, weight: Access, bias: Access | None, g: Geometry, groups: int, transposed: bool
 ) -> Batch | None:
     """The convolution with images in the lanes; None where `x` does not lie so that this can be done well, and for
-    windows of one position, which meet everything or nothing."""
+    transposes of one tap, most of whose results meet nothing."""
     source, made = (g.output_size, g.input_size) if transposed else (g.input_size, g.output_size)
     lanes = host().lanes(x.dtype)
     contiguous = [math.prod(source[i + 1 :]) * x.dtype.itemsize for i in range(len(source))]
-    if math.prod(g.kernel_size) == 1:
+    if transposed and math.prod(g.kernel_size) == 1:
         return None
     if any(n != 1 and s != run for n, s, run in zip(source, x.strides[2:], contiguous, strict=True)):
         return None

@@ -10,7 +10,7 @@ from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
 from rushlight.compiler.kernels.conv_batch_plan import Batch, merges
-from rushlight.compiler.kernels.conv_expand import each
+from rushlight.compiler.kernels.conv_expand import each, prefetch
 from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS
 from rushlight.compiler.kernels.microkernel import Code, Index
 from rushlight.spec import Spec
@@ -21,12 +21,6 @@ IR = Any
 AHEAD = 256
 # Bytes below which a chunk is not worth handing to another core.
 CHUNK_BYTES = 1 << 16
-
-
-def prefetch(code: Code, pointer: IR) -> None:
-    """Ask for a cache line; no address is wrong."""
-    word = ir.IntType(32)
-    code.call("llvm.prefetch.p0", ir.VoidType(), pointer, *(ir.Constant(word, n) for n in (0, 3, 1)))
 
 
 def turn_run(code: Code, c: Batch, room: IR, image: Index, source: IR, target: IR, count: Index) -> None:

@@ -16,6 +16,8 @@ IR = Any
 
 # Vectors of a row that are written out; longer rows are loops.
 UNROLLED_VECTORS = 4
+# Channels that are asked for before they are copied.
+AHEAD = 4
 # Taps of a row that are written out.
 UNROLLED_TAPS = 12
 
@@ -77,6 +79,12 @@ def strided_load(code: Code, pointer: IR, stride: int, mask: Mask, room: Callabl
     return gather(code, pointer, stride, mask)
 
 
+def prefetch(code: Code, pointer: IR, write: bool = False) -> None:
+    """Ask for a cache line; no address is wrong."""
+    word = ir.IntType(32)
+    code.call("llvm.prefetch.p0", ir.VoidType(), pointer, *(ir.Constant(word, n) for n in (int(write), 3, 1)))
+
+
 class Source:
     """The input that tiles are copied from: address of a group's first channel of an image, strides in bytes."""
 
@@ -106,6 +114,15 @@ def each(code: Code, count: Index, body: Callable[[Index], None]) -> None:
         return ()
 
     code.loop(count, turn)
+
+
+def each_unrolled(code: Code, count: int, body: Callable[[Index], None]) -> None:
+    """body(i) for i below `count`, a few written out."""
+    if count > UNROLLED_VECTORS:
+        each(code, count, body)
+        return
+    for i in range(count):
+        body(i)
 
 
 def _phase(
@@ -188,6 +205,10 @@ def taps_of_line(code: Code, tiling: Tiling, x: Source, line: IR, target: IR, va
     """One line of the input, once for each tap of the last dim."""
     last = tiling.line if tiling.lines else tiling.part.last
     vectors = -(-last.out // code.lanes)
+    whole = last.taps == last.step == 1 and 0 <= last.base <= last.source - last.out and x.last == code.size
+    if whole and valid is True and vectors > UNROLLED_VECTORS:
+        _copy_line(code, x, last, line, target)
+        return
 
     def tap(k: Index) -> None:
         to = code.at(target, code.mul(k, tiling.tap))
@@ -195,17 +216,30 @@ def taps_of_line(code: Code, tiling: Tiling, x: Source, line: IR, target: IR, va
         def vector(v: Index) -> None:
             _copy_vector(code, x, last, line, to, k, v, valid)
 
-        if vectors <= UNROLLED_VECTORS:
-            for v in range(vectors):
-                vector(v)
-        else:
-            each(code, vectors, vector)
+        each_unrolled(code, vectors, vector)
 
     if last.taps <= UNROLLED_TAPS:
         for k in range(last.taps):
             tap(k)
     else:
         each(code, last.taps, tap)
+
+
+def _copy_line(code: Code, x: Source, last: Axis, line: IR, target: IR) -> None:
+    """A long line as it is, while the channel after the next is on its way."""
+    source = code.at(line, last.base * code.size)
+    across = code.lanes * code.size
+    whole = last.out // code.lanes
+
+    def vector(v: Index) -> None:
+        here = code.at(source, code.mul(v, across))
+        prefetch(code, code.at(here, AHEAD * x.channel))
+        code.store(code.load(here), code.at(target, code.mul(v, across)))
+
+    each(code, whole, vector)
+    if last.out % code.lanes:
+        mask = code.mask(last.out % code.lanes)
+        code.store(code.load(code.at(source, whole * across), mask), code.at(target, whole * across), mask)
 
 
 def _copy_vector(code: Code, x: Source, last: Axis, line: IR, target: IR, k: Index, v: Index, valid: IR | bool) -> None:

@@ -26,6 +26,7 @@ from rushlight.compiler.kernels.conv_shape import (
     three,
     tiling,
     transposed_parts,
+    window,
 )
 from rushlight.compiler.kernels.conv_tile import Weights
 from rushlight.compiler.target import host
@@ -99,6 +100,12 @@ class Convolution:
         return self.outputs * self.channels * sum(p.taps for p in self.parts) * self.size
 
     @property
+    def joints(self) -> list[list[int]]:
+        """Parts whose results are neighbours in a line."""
+        together = len({p.last for p in self.parts})
+        return [list(range(i, i + together)) for i in range(0, len(self.parts), together)]
+
+    @property
     def packing(self) -> Packing:
         """How the weight is laid out."""
         return Packing(
@@ -115,7 +122,8 @@ class Convolution:
 @dataclass(frozen=True)
 class Cut:
     """How a convolution's work is cut: chunk `i` does a range of units; a unit is a slice of the tiles of an image
-    group's group of channels, for a range of blocks of output channels."""
+    group's group of channels, for a range of blocks of output channels. Tilings, blocks and vectors of a block are
+    those of each part; where tiles are `shared`, all parts read the same."""
 
     images: int
     image_groups: int
@@ -123,6 +131,7 @@ class Cut:
     splits: int
     chunks: int
     tilings: tuple[Tiling, ...]
+    shared: bool
     blocks: tuple[Blocks, ...]
     wide: Ints
 
@@ -139,9 +148,19 @@ def cut(c: Convolution) -> Cut:
     image_groups = -(-c.images // images)
     wanted = max(1, min(MOST_CHUNKS, c.products // CHUNK_PRODUCTS))
     needed = -(-wanted // (image_groups * c.groups))
-    splits = min(needed, max(1, c.outputs // SPLIT_OUTPUTS)) if c.weight_bytes >= HEAVY_BYTES else 1
+    splits = 1
+    if c.weight_bytes >= HEAVY_BYTES:
+        # each range of output channels copies the input anew: half as many pieces
+        needed = -(-needed // 2)
+        splits = min(needed, max(1, c.outputs // SPLIT_OUTPUTS))
     slices = min(max(p.rows.out for p in c.parts), -(-needed // splits))
     tilings = tuple(tiling(p, c.channels, images, c.size, slices, c.lanes) for p in c.parts)
+    over = window(c.parts)
+    shared = False
+    if over is not None:
+        common = tiling(over, c.channels, images, c.size, slices, c.lanes)
+        shared = common.passes == 1
+        tilings = (common,) * len(c.parts) if shared else tilings
     slices = min(slices, max(t.tiles for t in tilings))
     blocks, wide = [], []
     for t in tilings:
@@ -151,21 +170,24 @@ def cut(c: Convolution) -> Cut:
         wide.append(w)
     splits = min(max(b.count for b in blocks), max(splits, -(-needed // slices)))
     chunks = min(image_groups * c.groups * slices * splits, wanted)
-    return Cut(images, image_groups, slices, splits, chunks, tilings, tuple(blocks), tuple(wide))
+    return Cut(images, image_groups, slices, splits, chunks, tilings, shared, tuple(blocks), tuple(wide))
 
 
 def cost(c: Convolution) -> float:
     """Cycles of an image of one group."""
     total = 0.0
-    for t, wide in zip(c.cut.tilings, c.cut.wide, strict=True):
-        part, across = t.part, wide * c.lanes
-        vectors = t.tiles * -(-t.rows * t.images * part.plane // across) * wide / t.images
-        copied = (t.part.rows.out + t.tiles * part.rows.span) * part.middle.out * (1 if t.lines else part.spread)
-        copied *= -(-(t.line.out if t.lines else part.last.out) // c.lanes)
+    tilings = c.cut.tilings[:1] if c.cut.shared else c.cut.tilings
+    for t in tilings:
+        part = t.part
+        lines = (part.rows.out + t.tiles * part.rows.span) * part.middle.out * (1 if t.lines else part.spread)
+        total += VECTOR_CYCLES * lines * -(-(t.line.out if t.lines else part.last.out) // c.lanes) * c.channels
+    for part, t, wide in zip(c.parts, c.cut.tilings, c.cut.wide, strict=True):
+        across = wide * c.lanes
+        vectors = t.tiles * -(-t.rows * t.images * t.part.plane // across) * wide / t.images
         made = part.rows.out * part.middle.out * -(-part.last.out // c.lanes)
-        each = VECTOR_CYCLES * part.last.out_every * (1 if t.images == 1 else 2)
-        total += STEP_CYCLES * vectors * part.taps * c.channels * c.outputs
-        total += VECTOR_CYCLES * copied * c.channels + each * made * c.outputs
+        each = VECTOR_CYCLES * (1 if c.cut.shared else part.last.out_every) * (1 if t.images == 1 else 2)
+        made += part.rows.out * part.middle.out * c.cut.shared
+        total += STEP_CYCLES * vectors * part.taps * c.channels * c.outputs + each * made * c.outputs
     return total
 
 
@@ -225,7 +247,7 @@ def scratch_row(c: Convolution, i: int) -> int:
 def is_direct(c: Convolution, i: int) -> bool:
     """Whether results of a part go to the result's memory as they are: finished, and its positions are runs of it."""
     t = c.cut.tilings[i]
-    return t.part.is_whole and t.images == 1 and t.passes == 1
+    return c.parts[i].is_whole and t.images == 1 and t.passes == 1
 
 
 def tile_bytes(c: Convolution, i: int) -> int:
@@ -246,4 +268,5 @@ def scratch_bytes(c: Convolution, i: int) -> int:
 
 def workspace(c: Convolution) -> int:
     """Bytes of one chunk's workspace: the parts take turns."""
-    return max(tile_bytes(c, i) + scratch_bytes(c, i) for i in range(len(c.parts)))
+    count = len(c.parts) if c.cut.shared else 1
+    return max(tile_bytes(c, i) + count * scratch_bytes(c, i) for i in range(len(c.parts)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
+from rushlight.compiler.kernels.conv_expand import prefetch
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 from rushlight.compiler.lanes_core import Lanes
@@ -62,6 +63,18 @@ class Results:
         results = self.epilogue.emit(code.emitter, lanes, operands)
         for out, pointer, value in zip(results, self.outputs, self.epilogue.outputs, strict=True):
             code.emitter.store(out, code.at(pointer, code.mul(place, value.dtype.itemsize)), where)
+
+    def ahead(self, image: Index, channel: Index, position: Index) -> None:
+        """Ask for the memory that `put` will touch there."""
+        code = self.code
+        place = code.add(code.mul(code.add(code.mul(image, self.channels), channel), self.plane), position)
+        outputs = [code.size] if self.epilogue is None else [v.dtype.itemsize for v in self.epilogue.outputs]
+        for pointer, size in zip(self.outputs, outputs, strict=True):
+            prefetch(code, code.at(pointer, code.mul(place, size)), write=True)
+        for a, pointer in zip(self.epilogue.inputs if self.epilogue else (), self.operands, strict=True):
+            if any(a.strides[2:]):
+                at = code.add(code.mul(image, a.strides[0]), code.mul(channel, a.strides[1]))
+                prefetch(code, code.at(pointer, code.add(at, code.mul(position, a.dtype.itemsize))))
 
     def operand(self, a: Access, pointer: IR, image: Index, channel: Index, position: Index, where: Any) -> Lanes:
         """Numbers of an epilogue's operand."""

@@ -169,6 +169,47 @@ def transposed_parts(
     return tuple(Part(*three(dims, UNIT)) for dims in itertools.product(*axes))
 
 
+def window(parts: Sequence[Part]) -> Part | None:
+    """All that the parts of a transpose read, as a window of its own; None where little of it is read twice."""
+    axes = [_span([p.axes[i] for p in parts if p.taps], [p.axes[i].out for p in parts]) for i in range(3)]
+    rows, middle, last = axes
+    if len(parts) == 1 or rows is None or middle is None or last is None:
+        return None
+    return Part(rows, middle, last)
+
+
+def _span(axes: list[Axis], outs: list[int]) -> Axis | None:
+    ends = [end for a in set(axes) for end in (a.base, a.base + (a.taps - 1) * a.reach)]
+    if not ends:
+        return None
+    taps = max(ends) + 1 - min(ends)
+    return Axis(axes[0].source, max(outs), taps, 1, 1, min(ends)) if taps <= sum(a.taps for a in set(axes)) else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A part's taps as those of the part that a tile is laid out for: tap `k` of a dim is its tap `first + k*every`."""
+
+    part: Part
+    maps: tuple[tuple[int, int], ...]
+
+    def tap(self, dim: int, k: Any) -> Any:
+        """The tile's tap, of a number that is known."""
+        first, every = self.maps[dim]
+        return first + k * every
+
+
+def own(part: Part) -> Reading:
+    """What reads a tile that is laid out for itself."""
+    return Reading(part, ((0, 1),) * 3)
+
+
+def within_window(part: Part, whole: Part) -> Reading:
+    """What reads a tile that is laid out for a window over all parts."""
+    maps = tuple((a.base - b.base, a.reach) for a, b in zip(part.axes, whole.axes, strict=True))
+    return Reading(part, maps)
+
+
 @dataclass(frozen=True)
 class Tiling:
     """How one part of an image group is cut into tiles of rows, and how a tile's input lies in the workspace:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rushlight.compiler.binding import ir
-from rushlight.compiler.kernels.conv_expand import both, each
-from rushlight.compiler.kernels.conv_shape import Axis, Blocks, Part, Tiling
+from rushlight.compiler.kernels.conv_expand import both, each, each_unrolled
+from rushlight.compiler.kernels.conv_shape import Axis, Blocks, Part, Reading, Tiling
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
 
 IR = Any
@@ -32,11 +32,11 @@ neighbours in the result's memory."""
 
 
 def accumulate(
-    code: Code, tiling: Tiling, weights: Weights, rows: int, x: IR, w: IR, start: Sequence[IR]
+    code: Code, tiling: Tiling, read: Reading, weights: Weights, rows: int, x: IR, w: IR, start: Sequence[IR]
 ) -> Sequence[IR]:
     """Accumulators [row][vector] after all channels and taps; `w` is at the first row's output channel, `x` at the
     first position of the tile's first channel."""
-    part = tiling.part
+    part = read.part
     vectors = len(start) // rows
     offsets = [_vector(code, tiling, v) for v in range(vectors)]
     first, every = tiling.shift
@@ -53,18 +53,20 @@ def accumulate(
         """Taps of the middle and last dim."""
         for m in range(part.middle.taps):
             for k in range(part.last.taps):
-                offset = m * part.last.taps * tiling.tap + first + k * every
+                offset = read.tap(1, m) * tiling.part.last.taps * tiling.tap + first + read.tap(2, k) * every
                 acc = step(acc, code.at(x_at, offset), code.at(w_at, m * weights.taps[1] + k * weights.taps[2]))
         return acc
 
     def taps(acc: Sequence[IR], x_at: IR, w_at: IR) -> Sequence[IR]:
         if part.rows.taps * part.spread * rows * vectors <= UNROLLED_PRODUCTS:
             for d in range(part.rows.taps):
-                acc = inner(acc, code.at(x_at, row_offset(code, tiling, d)), code.at(w_at, d * weights.taps[0]))
+                there = code.at(x_at, row_offset(code, tiling, read.tap(0, d)))
+                acc = inner(acc, there, code.at(w_at, d * weights.taps[0]))
             return acc
 
         def row_tap(d: Index, *held: IR) -> Sequence[IR]:
-            there = code.at(x_at, row_offset(code, tiling, d))
+            low, every_row = read.maps[0]
+            there = code.at(x_at, row_offset(code, tiling, code.add(code.mul(d, every_row), low)))
             return inner(held, there, code.at(w_at, code.mul(d, weights.taps[0])))
 
         return code.loop(part.rows.taps, row_tap, acc)
@@ -119,41 +121,31 @@ def first_tap(part: Part, weights: Weights) -> int:
     return sum(axis.tap_first * step for axis, step in zip(part.axes, weights.taps, strict=True))
 
 
-def multiply_tile(
-    code: Code, tiling: Tiling, weights: Callable[[Index, int], tuple[IR, Weights]], blocks: Blocks, wide: int,
-    block_range: tuple[Index, Index], positions: Index, x: IR,
-    start: Callable[[Index, int], Callable[[int, Index], IR]],
-    finish: Callable[[Index, int], Take], after: Callable[[Index, int], None],
+def multiply_block(
+    code: Code, tiling: Tiling, read: Reading, weights: tuple[IR, Weights], rows: int, wide: int, positions: Index,
+    x: IR, start: Callable[[int, Index], IR], take: Take, before: Callable[[Index], None],
 ) -> None:  # fmt: skip
-    """Write the results of a tile's `positions` for a range of blocks of output channels.
+    """Hand the results of a tile's `positions` to `take`, of a block of `rows` output channels.
 
-    Of a block of `rows` output channels from `first` on, `weights(first, rows)` says where its weights lie,
-    `start(first, rows)` gives what accumulators hold at first, of a row and from a position on, `finish(first, rows)`
-    what takes its results, with the position in the tile; `after(first, rows)` comes behind each block.
+    `weights` says where its weights lie, `start` what accumulators hold at first, of a row and from a position on;
+    `before(position)` comes before the products from a position on.
     """
+    w, laid = weights
+    across = wide * code.lanes
 
-    def block(first: Index, rows: int) -> None:
-        w_at, laid = weights(first, rows)
-        take = finish(first, rows)
-        begin = start(first, rows)
-        across = wide * code.lanes
+    def columns(p: Index) -> tuple[()]:
+        before(p)
+        acc = [start(i, code.add(p, v * code.lanes)) for i in range(rows) for v in range(wide)]
+        acc = list(accumulate(code, tiling, read, laid, rows, code.at(x, position(code, tiling, p)), w, acc))
+        for v in range(wide):
+            here = code.add(p, v * code.lanes)
+            known = isinstance(positions, int) and positions % across == 0
+            mask = None if known else code.mask(code.sub(positions, here))
+            for i in range(rows):
+                take(acc[i * wide + v], i, 0, here, mask)
+        return ()
 
-        def columns(p: Index) -> tuple[()]:
-            acc = [begin(i, code.add(p, v * code.lanes)) for i in range(rows) for v in range(wide)]
-            acc = list(accumulate(code, tiling, laid, rows, code.at(x, position(code, tiling, p)), w_at, acc))
-            for v in range(wide):
-                here = code.add(p, v * code.lanes)
-                known = isinstance(positions, int) and positions % across == 0
-                mask = None if known else code.mask(code.sub(positions, here))
-                for i in range(rows):
-                    take(acc[i * wide + v], i, 0, here, mask)
-            return ()
-
-        code.loop(positions, columns, (), across)
-        after(first, rows)
-
-    low, high = block_range
-    each(code, code.sub(high, low), lambda b: each_block(code, blocks, code.add(low, b), block))
+    code.loop(positions, columns, (), across)
 
 
 def each_block(code: Code, blocks: Blocks, n: Index, body: Callable[[Index, int], None]) -> None:
@@ -208,6 +200,54 @@ def scatter_rows(
     each(code, channels, over_rows)
 
 
+def join_rows(
+    code: Code, tiling: Tiling, parts: Sequence[Sequence[tuple[Part, IR]]], scratch_row: int, channels: int,
+    rows: tuple[Index, Index], images: Index, sizes: Sequence[int], empty: Callable[[Index], IR], take: Take,
+) -> None:  # fmt: skip
+    """Hand lines to `take` whose numbers are those of several parts in turn, each with the address of its scratch.
+
+    `parts` are the lines' parts, `rows` and `sizes` as for `scatter_rows`; `empty(channel)` stands for the numbers of
+    parts without taps.
+    """
+    first_row, count = rows
+    middle, last = sizes
+
+    def line(joint: Sequence[tuple[Part, IR]], i: Index, blank: IR, d: Index, n: Index, m: Index) -> None:
+        part, _ = joint[0]
+        start = code.add(code.mul(code.add(code.mul(d, tiling.images), n), tiling.part.middle.out), m)
+        at = code.add(code.mul(i, scratch_row), code.mul(start, tiling.part.last.out * code.size))
+        row = _place(code, part.rows, code.add(first_row, d))
+        place = code.mul(code.add(code.mul(row, middle), _place(code, part.middle, m)), last)
+
+        def vector(v: Index) -> None:
+            here = code.add(at, code.mul(v, code.lanes * code.size))
+            numbers = [code.load(code.at(source, here)) if p.taps else blank for p, source in joint]
+            for q, out in enumerate(interleave(code, numbers)):
+                offset = code.mul(code.add(code.mul(v, len(joint)), q), code.lanes)
+                if not isinstance(offset, int) or offset < last:
+                    take(out, i, n, code.add(place, offset), code.mask(code.sub(last, offset)))
+
+        each_unrolled(code, -(-tiling.part.last.out // code.lanes), vector)
+
+    def channel(i: Index) -> None:
+        blank = empty(i)
+
+        def row(d: Index) -> None:
+            for joint in parts:
+                part, _ = joint[0]
+
+                def lines(part: Part = part, joint: Sequence[tuple[Part, IR]] = joint) -> None:
+                    each(code, images, lambda n: each(code, part.middle.out, lambda m: line(joint, i, blank, d, n, m)))
+
+                even = part.rows.out == tiling.part.rows.out
+                at = code.add(first_row, d)
+                code.when(even or code.b.icmp_signed("<", code.value(at), code.value(part.rows.out)), lines)
+
+        each(code, count, row)
+
+    each(code, channels, channel)
+
+
 def _place(code: Code, axis: Axis, at: Index) -> Index:
     return code.add(code.mul(at, axis.out_every), axis.out_first)
 
@@ -228,6 +268,22 @@ def _spread_line(code: Code, last: Axis, source: IR, store: Callable[[IR, Index,
             store(out, offset, both(code, used, before_end))
 
     each(code, -(-last.out // code.lanes), vector)
+
+
+def interleave(code: Code, vectors: Sequence[IR]) -> list[IR]:
+    """Numbers of each vector in turn."""
+    n, every = code.lanes, len(vectors)
+    if all(v is vectors[0] for v in vectors):
+        return list(vectors)
+    found = []
+    for part in range(every):
+        places = range(part * n, part * n + n)
+        out = code.pick(vectors[0], vectors[1], [p // every + (n if p % every else 0) for p in places])
+        for r in range(2, every):
+            lanes = [n + p // every if p % every == r else i for i, p in enumerate(places)]
+            out = code.pick(out, vectors[r], lanes)
+        found.append(out)
+    return found
 
 
 def _chosen(code: Code, used: list[bool]) -> Mask:

@@ -12,6 +12,7 @@ from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels import conv_weight_depthwise as depthwise
 from rushlight.compiler.kernels import conv_weight_dot as dots
 from rushlight.compiler.kernels import conv_weight_outer as outer
 from rushlight.compiler.kernels import conv_weight_outer_code as outer_code
@@ -49,7 +50,10 @@ def weight_kernels(
     w: Any
     build: Any
     build_sums: Any
-    if prefers_outer(part, channels, outputs, host().lanes(x.dtype)):
+    if depthwise.suits(x, g, part, groups):
+        w = depthwise.describe(x, g, part)
+        build, build_sums, sum_chunks = depthwise.build, depthwise.build_sums, 1
+    elif prefers_outer(part, channels, outputs, host().lanes(x.dtype)):
         w = outer.describe(x, g, part, groups)
         build, build_sums, sum_chunks = outer_code.build, outer_sums.build, outer_sums.chunks(w)
     else:

@@ -200,7 +200,7 @@ def cycles(part: Part, channels: int, outputs: int, lanes: int, registers: int) 
     """What a position costs, with the sums over lanes and copying the input."""
     block = dot_block(part, outputs, channels, registers)
     copies = 1 if keeps_lines(part, 1, lanes) else part.spread
-    return 1.08 * _block_cycles(part, outputs, channels, block) / lanes + COPY_CYCLES * channels * copies
+    return 1.15 * _block_cycles(part, outputs, channels, block) / lanes + COPY_CYCLES * channels * copies
 
 
 def _divisors(n: int) -> list[int]:

@@ -25,6 +25,8 @@ Ints = tuple[int, ...]
 DEPTH, MOST_DEPTH = 256, 1024
 # What a tile's copied input may take of the second-level cache.
 COPY_BYTES = 1 << 18
+# What a tile's input may take of it where it lies.
+TILE_BYTES = 1 << 19
 # What the sums of all ranges may take together, and positions of a range at least.
 SUMS_BYTES = 8 << 20
 RANGE_POSITIONS = 512
@@ -33,7 +35,7 @@ WAYS, PAGE = 6, 4096
 # Vectors of a panel at most, and positions of a row of a tile.
 MOST_VECTORS, LONGEST_PLANE = 4, 4096
 # What turning a number of the gradient and copying one of the input cost.
-TURN_CYCLES, COPY_CYCLES = 0.9, 0.5
+TURN_CYCLES, COPY_CYCLES = 0.7, 0.5
 LINE = 64
 
 
@@ -214,8 +216,13 @@ def cycles(part: Part, channels: int, outputs: int, lanes: int, registers: int) 
     if swaps(part, channels, outputs):
         channels, outputs, turned = outputs, channels, channels
     block = choose_block(part, channels, outputs, lanes, registers)
-    copied = 0 if part.taps == 1 else channels * math.prod(a.step for a in part.axes)
+    copied = 0 if is_inside(part) else copied_of(part, channels)
     return _block_cycles(part, channels, outputs, lanes, block) + TURN_CYCLES * turned + COPY_CYCLES * copied
+
+
+def copied_of(part: Part, channels: int) -> int:
+    """Numbers of the input for each position."""
+    return channels * math.prod(a.step for a in part.axes)
 
 
 def swaps(part: Part, channels: int, outputs: int) -> bool:
@@ -237,22 +244,27 @@ def describe(x: Access, g: Access, part: Part, groups: int) -> OuterGradient:
     products = images * part.positions * groups * channels * outputs * part.taps
     offsets = (x.offset, g.offset)
     swapped = swaps(part, channels, outputs)
-    if swapped:
-        dims = tuple(s * a.step for s, a in zip(x_steps[2:], part.axes, strict=True))
-        x_steps, g_steps, offsets = g_steps, (*x_steps[:2], *dims), offsets[::-1]
-        channels, outputs = outputs, channels
+    if part.taps == 1 and is_inside(part):
+        x_steps = (*x_steps[:2], *(s * a.step for s, a in zip(x_steps[2:], part.axes, strict=True)))
         part = Part(*(Axis(a.out, a.out, 1) for a in part.axes))
+    if swapped:
+        x_steps, g_steps, offsets = g_steps, x_steps, offsets[::-1]
+        channels, outputs = outputs, channels
     block = choose_block(part, channels, outputs, lanes, host().registers)
     # rows whose lines fall on the same places of the cache would drive each other out
-    copies = not is_inside(part) or block.channels > WAYS * (PAGE // math.gcd(x_steps[1], PAGE))
+    crowded = block.channels > WAYS * (PAGE // math.gcd(x_steps[1], PAGE))
+    copies = crowded or not is_inside(part) or part.taps == 1 and x_steps[4] > size
     rows, several = tile_of(part, images, channels if copies else 0, size)
     units = -(-part.rows.out // rows) * -(-images // several)
     wanted = max(1, min(MOST_CHUNKS, products // CHUNK_PRODUCTS))
     whole = groups * channels * outputs * part.taps * size
     ranges = min(wanted, units, max(1, SUMS_BYTES // whole), max(1, images * part.positions // RANGE_POSITIONS))
-    least = -(-channels // max(1, COPY_BYTES // copy_strides(part, rows, several, size)[1])) if copies else 1
+    tile = copy_strides(part, rows, several, size)[1] * channels
+    least = -(-tile // (COPY_BYTES if copies else TILE_BYTES))
     panels = -(-outputs // (block.vectors * lanes))
-    cells, splits = deal(channels, groups, panels, block.channels, min(least, channels), -(-wanted // ranges))
+    once = _block_cycles(part, channels, outputs, lanes, block)
+    extra = TURN_CYCLES * outputs / once, COPY_CYCLES * copied_of(part, channels) / once if copies else 0.0
+    cells, splits = deal(channels, groups, panels, block.channels, min(least, channels), ranges, wanted, extra)
     cell = cell_of(channels, cells, block.channels)
     return OuterGradient(
         images=images, groups=groups, channels=channels, outputs=outputs, part=part, dtype=x.dtype.name, lanes=lanes,
@@ -280,19 +292,24 @@ def cell_of(channels: int, cells: int, together: int) -> int:
     return min(channels, -(-channels // (cells * together)) * together)
 
 
-def deal(channels: int, groups: int, panels: int, together: int, least: int, wanted: int) -> tuple[int, int]:
+def deal(
+    channels: int, groups: int, panels: int, together: int, least: int, ranges: int, wanted: int,
+    extra: tuple[float, float],
+) -> tuple[int, int]:  # fmt: skip
     """Numbers of cells, at least `least`, and of splits of the panels, so that `wanted` chunks have as much to do.
 
-    More cells turn the gradient around more often, more splits copy the input more often.
+    Each cell turns the gradient around again and each split copies the input again: that costs `extra`, as parts of the
+    multiplications.
     """
     best: tuple[float, int, int] | None = None
-    for cells in range(least, min(channels, least * wanted) + 1):
+    most = -(-wanted // ranges)
+    for cells in range(least, min(channels, least * most) + 1):
         cell = cell_of(channels, cells, together)
-        for splits in range(1, min(panels, wanted) + 1):
+        for splits in range(1, min(panels, most) + 1):
             items = groups * -(-channels // cell) * splits
-            chunks = min(items, wanted)
+            chunks = min(items, most)
             work = -(-items // chunks) * -(-panels // splits) * cell * chunks / (groups * panels * channels)
-            cost = work * (1 + 1 / chunks) + 0.01 * (cells + splits)
+            cost = work * (1 + 1 / (ranges * chunks)) + extra[0] * cells + extra[1] * splits
             if best is None or cost < best[0]:
                 best = cost, cells, splits
     assert best is not None

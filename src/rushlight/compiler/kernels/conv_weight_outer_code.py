@@ -140,7 +140,12 @@ class Writer:
                 mask = both(
                     code, inside(code, first, 1, last.source), code.mask(code.sub(length, code.mul(v, code.lanes)))
                 )
-                numbers = strided_load(code, code.at(source, code.mul(first, step)), step, mask, None)
+                begin = code.mul(first, step // w.size)
+
+                def room(i: int) -> Mask:
+                    return inside(code, code.add(begin, i * code.lanes), 1, (last.source - 1) * step // w.size + 1)
+
+                numbers = strided_load(code, code.at(source, code.mul(begin, w.size)), step, mask, room)
             code.store(numbers, code.at(target, code.mul(v, code.lanes * w.size)))
 
         vectors = -(-length // code.lanes)
@@ -293,29 +298,27 @@ class Writer:
         code.when(is_first, put, add)
 
 
-def turn_run(code: Code, at: tuple[IR, IR, IR], channel: int, outputs: int, pitch: int, count: Index) -> None:
+def turn_run(code: Code, at: tuple[IR, IR | None, IR], channel: int, outputs: int, pitch: int, count: Index) -> None:
     """Turn a run of positions of some output channels: a line of `pitch` channels for each position.
 
-    `at` are the first channel's positions, those that are wanted next, and the lines, with room for whole vectors.
+    `at` are the first channel's positions, those that are wanted next if they are known, and the lines, with room for
+    whole vectors.
     """
     source, later, target = at
     lanes, size = code.lanes, code.size
-    square = code.room(lanes * lanes)
 
     def turn(p: Index, j: Index, columns: int, left: Index) -> None:
         first = code.add(code.mul(p, size), code.mul(j, channel))
         to = code.at(target, code.add(code.mul(p, pitch * size), code.mul(j, size)))
-
-        def load(r: Index) -> IR:
-            offset = code.add(first, code.mul(r, channel))
-            prefetch(code, code.at(later, offset))
-            count = left
-            if columns < lanes:
-                inside = code.b.icmp_signed("<", code.value(r), code.value(columns))
-                count = code.b.select(inside, code.value(lanes if left is None else left), code.value(0))
-            return code.load(code.at(source, offset), None if count is None else code.mask(count))
-
-        code.transpose(square, load, lambda r, v: code.store(v, code.at(to, code.mul(r, pitch * size))))
+        mask = None if left is None else code.mask(left)
+        rows = [code.zero] * lanes
+        for r in range(columns):
+            offset = code.add(first, r * channel)
+            if later is not None:
+                prefetch(code, code.at(later, offset))
+            rows[r] = code.load(code.at(source, offset), mask)
+        for r, v in enumerate(code.turned(rows)):
+            code.store(v, code.at(to, r * pitch * size))
 
     def positions(p: Index, left: Index = None) -> Sequence[IR]:
         whole = outputs // lanes * lanes
@@ -327,7 +330,8 @@ def turn_run(code: Code, at: tuple[IR, IR, IR], channel: int, outputs: int, pitc
     whole, rest = code.divide(count, lanes)
     whole = code.mul(whole, lanes)
     code.loop(whole, positions, step=lanes)
-    code.when(code.b.icmp_signed("!=", rest, code.value(0)), lambda: (positions(whole, rest), None)[1])
+    some = rest > 0 if isinstance(rest, int) else code.b.icmp_signed("!=", rest, code.value(0))
+    code.when(some, lambda: (positions(whole, rest), None)[1])
 
 
 def prefetch(code: Code, pointer: IR) -> None:

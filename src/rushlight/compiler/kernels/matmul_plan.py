@@ -12,8 +12,9 @@ Ints = tuple[int, ...]
 
 # Bytes that a chunk may keep on its thread's stack, half of it for packed columns.
 STACK = 256 * 1024
-# Cycles that handing out a chunk costs, what one call of a block costs besides its arithmetic, and a row to store to.
-HANDING, CALL, ROW = 1000, 25, 4
+# Cycles that handing out a chunk costs, what one call of a block costs besides its arithmetic, and to go on to the next
+# row to store to.
+HANDING, CALL, ROW = 1000, 25, 5
 # Cycles an element for packing by copying, by transposing, element by element; and for turning a result.
 PACKING = {"": 0.0, "copy": 0.1, "turn": 0.3, "gather": 1.5}
 TURNING = 1.5
@@ -177,14 +178,17 @@ def _rows(x: Product, machine: Machine, form: str, before: bool = False) -> Plan
 
         def block(height: int, width: int, sets: int = sets) -> float:
             vectors = -(-width // lanes)
-            jump = JUMP + 1.5 * vectors if x.b.row >= FAR_ROWS and not pack_b else 0.0
+            jump = 0.0 if pack_b else _jump(x.b.row) + 1.5 * vectors
             fetch = _fetch(x.k * width * size) * vectors
             step = max(height * vectors, fetch, jump, 4 / sets, height * size / rate)
             packed = 0.0 if before else 3 * height * PACKING[pack_a]
             spread = far * -(-height * size // LINE)
-            return float(x.k * (step + spread + packed) + CALL + height * (1.5 * vectors + ROW))
+            work = max(x.k * (step + spread + packed), height * (ROW + 2 * vectors))
+            return float(work + CALL + 1.5 * height * vectors)
 
-        column = x.k * (PACKING[pack_b] + (JUMP / columns if pack_b == "copy" and x.b.row >= FAR_ROWS else 0.0))
+        # lines next to one another come by themselves, unless little is done with each or they are a page apart
+        far_apart = pack_b == "copy" and (x.m < 8 or x.b.row % PAGE == 0)
+        column = x.k * (PACKING[pack_b] + (_jump(x.b.row) / columns if far_apart else 0.0))
         turning = TURNING * -(-rows // lanes) * lanes / rows if form == "turned" and x.m > 1 else 0.0
         # a sum in parts comes back to its block's numbers
         parts = 0.3 * -(-x.k // depth) + 0.7 if depth < x.k else 0.0
@@ -203,12 +207,17 @@ def _rows(x: Product, machine: Machine, form: str, before: bool = False) -> Plan
     return min(plans, key=lambda p: p.cost)
 
 
+def _jump(step: int) -> float:
+    """Cycles to go on to a row so many bytes further."""
+    return 0.0 if step < FAR_ROWS else JUMP if step % PAGE else 2 * JUMP
+
+
 def _scattered(x: Product) -> float:
     """Cycles for each line of a step of a left operand whose rows lie side by side and whose steps lie far apart."""
     lines = min(TLB, WAYS * L2_WAY // math.gcd(x.a.column, L2_WAY))
-    if x.a.row != x.dtype.itemsize or x.k <= 2 * lines:
+    if x.a.row != x.dtype.itemsize or x.a.column < 2 * FAR_ROWS or x.k <= 2 * lines:
         return 0.0
-    return 5.0 if x.k <= 4 * lines else 30.0
+    return 5.0 if x.k <= 8 * lines else 30.0
 
 
 def _blocks(x: Product, machine: Machine, pack_a: bool) -> Iterator[tuple[int, int]]:

@@ -24,6 +24,8 @@ from rushlight.spec import Spec
 Ints = tuple[int, ...]
 # Of each dim the pieces that it runs over, outermost first; pieces of size 1 are left out.
 Runs = list[Ints]
+# With fewer queries products with a softmax between them are faster.
+LEAST_QUERIES = 8
 # With fewer matrices there are copies of the gradients of queries, which another kernel adds.
 LEAST_MATRICES = 16
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -155,7 +157,7 @@ class _Layouts:
     def _forward(self, call: Call) -> bool:
         out = call.results[0]
         ndim = len(out.shape)
-        if out.dtype not in DTYPES or out.shape[-2] == 1 or out in self.kept:
+        if out.dtype not in DTYPES or out.shape[-2] < LEAST_QUERIES or out in self.kept:
             return False
         seen = self._follow(Followed(out, _runs(out.shape)), range(ndim), out.shape)
         order = seen.order(range(ndim))
