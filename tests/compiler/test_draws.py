@@ -21,6 +21,7 @@ from rushlight.compiler.binding import is_available
 from rushlight.compiler.draws_emit import box_muller
 from rushlight.generator import Generator, native
 from rushlight.generator.single import standard_normal
+from rushlight.ops.random import draw_contiguous, draw_into
 from tests.compiler.lane_code import Functions
 from tests.random import streams
 
@@ -135,3 +136,13 @@ def test_many_draws_load_them() -> None:
         assert (rushlight.rand(1000) == a).all()
     finally:
         native._Provider.draws, native._Provider.spent = before
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_factors_are_drawn_right_into_their_place(dtype: Any, strided: bool) -> None:
+    params = {"op": "dropout_factors", "shape": (7, 30), "dtype": dtype, "settings": (("p", 0.3),)}
+    want = draw_contiguous.eager((), {**params, "generator": Generator().manual_seed(3)})
+    target = np.full((30, 7), np.nan, dtype).T if strided else np.full((7, 30), np.nan, dtype)
+    draw_into(target, {**params, "generator": Generator().manual_seed(3)})
+    assert target.tobytes() == want.tobytes()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rushlight
 from rushlight.compiler import target
 from rushlight.compiler.access import Access, resolve, whole
 from rushlight.compiler.binding import ir, is_available
@@ -375,6 +376,24 @@ def environment():
     """The environment of a process that imports this package."""
     places = [str(Path(target.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_eager_half_precision_is_rounded_once(kind):
+    """A layer's map, bias included, and its gradients: what float64 gives, rounded to half precision."""
+    rng = np.random.default_rng(13)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((100, 130), (90, 130), (90,))]
+    dtype = getattr(rushlight, kind)
+    x, w, b = (rushlight.tensor(v).to(dtype).requires_grad_() for v in arrays)
+    out = rushlight.nn.functional.linear(x, w, b)
+    seed = rushlight.tensor(rng.standard_normal((100, 90)).astype(np.float32)).to(dtype)
+    out.backward(seed)
+    g, x64, w64, b64 = (v.detach().double().numpy() for v in (seed, x, w, b))
+    step = 2.0**-8 if kind == "bfloat16" else 2.0**-11
+    for got, want in ((out, x64 @ w64.T + b64), (x.grad, g @ w64), (w.grad, g.T @ x64), (b.grad, g.sum(0))):
+        assert got.dtype == dtype
+        error = np.abs(got.detach().double().numpy() - want)
+        assert (error <= step * np.abs(want) + 1e-4).all()
 
 
 @pytest.mark.parametrize("shape", [(30, 20), (20,), (30, 1), ()])

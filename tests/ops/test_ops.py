@@ -294,6 +294,7 @@ WITH_TESTS_OF_THEIR_OWN = {
     "rushlight.ops.dropout": "nn/test_dense_modules.py",
     "rushlight.ops.attention": "nn/test_dense_attention.py",
     "rushlight.ops.rnn": "nn/test_dense_rnn.py",
+    "rushlight.ops.rnn_packed": "compiler/test_recurrent.py",
     "rushlight.ops.ctc": "nn/test_dense_loss.py",
     "rushlight.ops.embedding": "nn/test_dense_lookup.py",
 }

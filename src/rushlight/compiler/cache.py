@@ -153,7 +153,22 @@ def _written(name: str, source: Source) -> str:
     source.build(module, _symbol(name))
     text = str(module)
     show("code", f"; {source.label or source.key}\n{text}", "ll")
+    _take_apart(module)
     return text
+
+
+def _take_apart(module: Any) -> None:
+    """Break the cycles of a module that is written: it goes now, not when Python next looks for cycles."""
+    for function in module.functions:
+        for block in function.blocks:
+            for instruction in block.instructions:
+                instruction.operands = []
+                if hasattr(instruction, "incomings"):
+                    instruction.incomings = []
+            block.instructions.clear()
+        function.blocks.clear()
+        function.args = ()
+    module.globals.clear()
 
 
 def _make(text: str, item: tuple[str, Source]) -> bytes:

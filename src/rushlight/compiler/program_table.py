@@ -185,7 +185,7 @@ class HostStep:
     def _draw(self) -> None:
         """Draw right into planned memory."""
         arrays = self.arrays
-        draw_into(arrays[self.results[0][0]], **self.call.params)
+        draw_into(arrays[self.results[0][0]], self.call.params)
         for at in self.drops:
             arrays[at] = None
 

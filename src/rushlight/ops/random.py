@@ -144,12 +144,13 @@ def draw_contiguous(xp: Any, op: str, shape: Any, dtype: Any, settings: Any, gen
     return OPS[op].eager((np.empty(shape, dtype),), params)
 
 
-def draw_into(target: Any, op: str, shape: Any, dtype: Any, settings: Any, generator: Generator) -> None:
-    """Put what `draw_contiguous` gives into a C-contiguous array of that shape and dtype."""
-    if op == "dropout_factors":
-        draws.dropout_factors(generator, target.size, target.dtype, **dict(settings), out=target.reshape(-1))
+def draw_into(target: Any, params: dict[str, Any]) -> None:
+    """Put what `draw_contiguous` gives into an array of that shape and dtype."""
+    if params["op"] == "dropout_factors" and target.flags.c_contiguous:
+        p, flat = dict(params["settings"])["p"], target.reshape(-1)
+        draws.dropout_factors(params["generator"], flat.size, flat.dtype, p, out=flat)
     else:
-        np.copyto(target, OPS[op].eager((target,), {**dict(settings), "generator": generator}))
+        np.copyto(target, draw_contiguous.eager((), dict(params)))
 
 
 # Ops that look at the layout of their operand only.

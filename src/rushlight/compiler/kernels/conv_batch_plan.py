@@ -31,6 +31,9 @@ RUN_CYCLES = 8.0
 # What a tile's turned input, and results that wait, may take of the second-level cache.
 TILE_BYTES = 3 << 17
 SUMS_BYTES = 3 << 17
+# Results of a dim, and lines of an image: of larger ones tables would be long, and little is padding.
+MOST_RESULTS = 512
+MOST_LINES = 4096
 # Products written out for one block of output channels.
 MOST_PRODUCTS = 700
 
@@ -357,6 +360,8 @@ def describe_batch(
     lanes = host().lanes(x.dtype)
     contiguous = [math.prod(source[i + 1 :]) * x.dtype.itemsize for i in range(len(source))]
     if transposed and math.prod(g.kernel_size) == 1:
+        return None
+    if max(made) > MOST_RESULTS or math.prod(made[:-1]) > MOST_LINES:
         return None
     if any(n != 1 and s != run for n, s, run in zip(source, x.strides[2:], contiguous, strict=True)):
         return None

@@ -177,7 +177,7 @@ class Writer:
         part = w.part
         dims = self.merged((images, rows, part.middle.out, part.last.out), (w.g[0], *w.g[2:]))
         *outer, (run, step, _) = dims
-        fn = self.pack(outputs, step)
+        fn = self.pack(outputs, step, run)
 
         def nest(dims: Sequence[tuple[Index, int, Index]], sources: tuple[IR, IR], target: IR) -> None:
             if not dims:
@@ -193,7 +193,7 @@ class Writer:
 
         nest(outer, g, self.panel)
 
-    def pack(self, outputs: int, step: int) -> Any:
+    def pack(self, outputs: int, step: int, run: Index) -> Any:
         """The function that brings one run of positions of so many output channels into a panel."""
         w = self.w
         if outputs not in self.packs:
@@ -201,6 +201,8 @@ class Writer:
             fn, builder = new_function(self.module, f"{self.name}.pack{outputs}", [pointer, pointer, pointer, i64])
             code = Code(builder, w.dtype, w.lanes)
             source, later, target, count = fn.args
+            if isinstance(run, int):
+                count = run
             if step == w.size:
                 turn_run(code, (source, later, target), w.g[1], outputs, w.width, count)
             else:
