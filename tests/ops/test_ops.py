@@ -308,6 +308,7 @@ GRADIENT_OF = {
     "softmax_grad": "softmax",
     "log_softmax_grad": "log_softmax",
     "label_counts": "multilabel_margin_loss",
+    "gelu_slope": "gelu",
 }
 
 
