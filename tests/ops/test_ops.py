@@ -278,6 +278,8 @@ ELSEWHERE = {
     "unique2": "features/test_features.py",
     "unique_dim": "features/test_features.py",
     "unique_consecutive": "features/test_features.py",
+    "attention_laid": "compiler/test_attention.py",
+    "attention_grad_laid": "compiler/test_attention.py",
     "index_at": "compiler/test_trace.py",
     "index_at_place": "compiler/test_trace.py",
     "index_at_put": "compiler/test_trace.py",

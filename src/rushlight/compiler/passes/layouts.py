@@ -98,19 +98,19 @@ def layouts(graph: Graph) -> Graph:
 
     Before::
 
-        %0: f32[8, 4, 6] = input(name='x')
-        %1: f32[8, 4, 6], %2: f32[8, 4, 1] = attention(%0, %0, %0, None, None, scale=1.0, causal=True)
-        %3: f32[4, 8, 6] = transpose(%1, dim0=0, dim1=1)
-        %4: f32[4, 48] = unsafe_view(%3, shape=(4, 48))
-        %5: f32[4, 48] = neg(%4)
+        %0: f32[2, 8, 6] = input(name='x')
+        %1: f32[2, 8, 6], %2: f32[2, 8, 1] = attention(%0, %0, %0, None, None, scale=1.0, causal=True)
+        %3: f32[8, 2, 6] = transpose(%1, dim0=0, dim1=1)
+        %4: f32[8, 12] = unsafe_view(%3, shape=(8, 12))
+        %5: f32[8, 12] = neg(%4)
         return %5, %2
 
     After::
 
-        %0: f32[8, 4, 6] = input(name='x')
-        %1: f32[4, 8, 6], %2: f32[8, 4, 1] = attention_laid(%0, %0, %0, None, None, scale=1.0, causal=True, order=(1, 0, 2))
-        %3: f32[4, 48] = unsafe_view(%1, shape=(4, 48))
-        %4: f32[4, 48] = neg(%3)
+        %0: f32[2, 8, 6] = input(name='x')
+        %1: f32[8, 2, 6], %2: f32[2, 8, 1] = attention_laid(%0, %0, %0, None, None, scale=1.0, causal=True, order=(1, 0, 2))
+        %3: f32[8, 12] = unsafe_view(%1, shape=(8, 12))
+        %4: f32[8, 12] = neg(%3)
         return %4, %2
     """  # noqa: E501
     if not any(call.op in (attention, attention_grad) for call in graph.calls):
