@@ -265,3 +265,32 @@ def test_a_reversed_run_equals_running_the_reversed_sequence():
     both_ways = m(x)[0][..., 4:]
     alone = single(x.flip(0))[0].flip(0)
     np.testing.assert_allclose(both_ways.detach().numpy(), alone.detach().numpy(), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[40, 80, 120, 160], [200, -40, 240], [40, 0, 360], [200, 100], []])
+def test_batch_sizes_that_cannot_be(sizes):
+    rows = rushlight.randn(400, 64, requires_grad=True)
+    packed = rushlight.nn.utils.rnn.PackedSequence(rows, rushlight.tensor(sizes, dtype=rushlight.int64))
+    with pytest.raises((RuntimeError, IndexError), match=r"batch_sizes of a packed sequence|out of bounds"):
+        rushlight.nn.LSTM(64, 64)(packed)
+
+
+WEIGHTS = [(256, 64), (256, 64), (256,), (256,)]
+
+
+@pytest.mark.parametrize(
+    ("x", "h", "c", "weights", "what"),
+    [
+        ((20, 40, 64), (1, 20, 64), (1, 40, 64), WEIGHTS, "hidden state"),
+        ((20, 40, 64), (1, 40, 64), (1, 20, 64), WEIGHTS, "cell state"),
+        ((20, 40, 60), (1, 40, 64), (1, 40, 64), WEIGHTS, "weight of the inputs"),
+        ((20, 40, 64), (1, 40, 64), (1, 40, 64), [*WEIGHTS[:2], (250,), (256,)], "bias of the inputs"),
+        ((20, 40, 64), (1, 40, 64), (1, 40, 64), [(256, 64), (256, 60), (256,), (256,)], "weight of the state"),
+    ],
+)
+def test_weights_and_states_that_do_not_fit(x, h, c, weights, what):
+    state = rushlight.zeros(h), rushlight.zeros(c)
+    with pytest.raises(RuntimeError, match=f"Expected the {what} of a recurrent layer to be"):
+        rushlight.lstm(
+            rushlight.randn(x), state, [rushlight.randn(w) for w in weights], True, 1, 0.0, True, False, False
+        )

@@ -242,6 +242,14 @@ def convolution_transposed(
 def _weight_grad_spec(
     x: Spec, g: Spec, kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int = 1
 ) -> Spec:
+    largest = convolved_size(x.shape[2:], kernel_size, stride, padding, dilation)
+    fits = x.ndim == g.ndim and all(n <= most for n, most in zip(g.shape[2:], largest, strict=True))
+    if not fits or x.shape[0] != g.shape[0] or x.shape[1] % groups or g.shape[1] % groups:
+        raise explain(
+            ShapeError("gradient of a convolution's weight: the output's gradient does not fit the input"),
+            expected=f"grad_output [{x.shape[0]}, channels in {groups} groups, {', '.join(map(str, largest))}]",
+            received=f"grad_output {list(g.shape)}, input {list(x.shape)}, kernel {list(kernel_size)}",
+        )
     return Spec((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
 
 

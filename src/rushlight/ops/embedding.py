@@ -50,8 +50,14 @@ def _embedding_spec(weight: Spec, index: Spec, padding_idx: int = -1, scale_by_c
     return Spec((*index.shape, weight.shape[1]), weight.dtype)
 
 
+def _rows_grad_spec(g: Spec, index: Spec, rows: int, padding_idx: int, scale_by_count: bool) -> Spec:
+    if g.shape[:-1] != index.shape:
+        raise ShapeError(f"gradient of embedding: expected {[*index.shape, g.shape[-1]]}, received {list(g.shape)}")
+    return Spec((rows, g.shape[-1]), g.dtype)
+
+
 @opaque(
-    spec=lambda g, index, rows, padding_idx, scale_by_count: Spec((rows, g.shape[-1]), g.dtype),
+    spec=_rows_grad_spec,
     grad=(
         lambda g, index, padding_idx, scale_by_count: embedding_pick(g, index, padding_idx, scale_by_count),
         None,

@@ -277,9 +277,16 @@ def index_select(xp: Any, x: Array, index: Array, dim: int) -> Array:
     return np.take(x, np.atleast_1d(index), dim)
 
 
+def _rows_place_spec(x: Spec, index: Spec, shape: Ints, dim: int) -> Spec:
+    n = index.shape[0] if index.shape else 1
+    if shape and x.shape != (*shape[:dim], n, *shape[dim + 1 :]):
+        raise ShapeError(f"expected {[*shape[:dim], n, *shape[dim + 1 :]]} for an index of {n}, got {list(x.shape)}")
+    return Spec(shape, x.dtype)
+
+
 @opaque(
     name="IndexAddBackward0",
-    spec=lambda x, index, shape, dim: Spec(shape, x.dtype),
+    spec=_rows_place_spec,
     grad=(lambda g, index, dim: index_select(g, index, dim), None),
 )
 def rows_place(xp: Any, x: Array, index: Array, shape: Ints, dim: int) -> Array:

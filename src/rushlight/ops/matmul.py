@@ -11,7 +11,7 @@ from rushlight.dtypes import KERNEL_NAMES
 from rushlight.errors import DTypeError, ShapeError, explain
 from rushlight.layout import broadcast_shapes
 from rushlight.ops.kinds import Array, composite, opaque, sum_to_shape
-from rushlight.ops.linear import conj_of, diagonal, expand, permute, reshape, sum, t, transpose
+from rushlight.ops.linear import conj_of, diagonal, expand, expanded_shape, permute, reshape, sum, t, transpose
 from rushlight.spec import Spec, spec_of
 
 NAMES = {
@@ -196,8 +196,14 @@ def matmul(x: Array, y: Array) -> Array:
     return bmm(x, y) if nx == 3 == ny and a.shape[0] == b.shape[0] else batched_matmul(x, y)
 
 
+def _addmm_spec(c: Spec, x: Spec, y: Spec, beta: float, alpha: float) -> Spec:
+    made = _mm_spec(x, y)
+    expanded_shape(c.shape, made.shape)
+    return made
+
+
 @opaque(
-    spec=lambda c, x, y, beta, alpha: _mm_spec(x, y),
+    spec=_addmm_spec,
     grad=(
         lambda g, c_spec, beta: sum_to_shape(g if beta == 1 else g * beta, c_spec.shape),
         lambda g, y, alpha: mm(g if alpha == 1 else g * alpha, t(conj_of(y))),
@@ -216,7 +222,9 @@ def addmm(xp: Any, c: Array, x: Array, y: Array, beta: float = 1, alpha: float =
 
 
 def _baddbmm_spec(c: Spec, x: Spec, y: Spec, beta: float, alpha: float) -> Spec:
-    return _bmm_spec(x, y)
+    made = _bmm_spec(x, y)
+    expanded_shape(c.shape, made.shape)
+    return made
 
 
 @opaque(

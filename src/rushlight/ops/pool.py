@@ -118,7 +118,20 @@ max_pool2d_with_codes = _declare_max_pool(2)
 max_pool3d_with_codes = _declare_max_pool(3)
 
 
+def _check_pooled(shape: Ints, windows: Windows) -> None:
+    """Raise unless an array of that shape has a value for each window."""
+    n = len(windows.kernel)
+    if len(shape) < n or shape[len(shape) - n :] != windows.output_size:
+        raise explain(
+            ShapeError(f"gradient of pooling: expected the last {n} dims to be {list(windows.output_size)}"),
+            received=list(shape),
+        )
+
+
 def _plane_spec(g: Spec, codes: Spec, windows: Windows) -> Spec:
+    _check_pooled(g.shape, windows)
+    if codes.shape != g.shape:
+        raise ShapeError(f"gradient of max pooling: expected codes {list(g.shape)}, received {list(codes.shape)}")
     return Spec((*g.shape[: g.ndim - len(windows.kernel)], *windows.input_size), g.dtype)
 
 
@@ -199,6 +212,7 @@ avg_pool3d = _declare_avg_pool(3)
 
 
 def _avg_grad_spec(g: Spec, windows: Windows, count_include_pad: bool, divisor: int | None) -> Spec:
+    _check_pooled(g.shape, windows)
     return Spec((*g.shape[: g.ndim - len(windows.kernel)], *windows.input_size), g.dtype)
 
 

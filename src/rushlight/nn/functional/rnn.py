@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from rushlight.dtypes import float32
@@ -19,8 +20,34 @@ from rushlight.tape import Variable, record
 Sizes = tuple[int, ...]
 
 
+GATES = {"LSTM": 4, "GRU": 3}
+
+
+def _check_layer(mode: str, x: Any, states: Sequence[Any], weights: Sequence[Any], batch: int) -> None:
+    """Raise unless shapes fit one another: kernels go by those of the weights and of the first step."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = (None if w is None else tuple(w.shape) for w in weights)
+    rows, out = w_hh if w_hh is not None and len(w_hh) == 2 else (0, 0)
+    hidden = rows // GATES.get(mode, 1)
+    wanted = [
+        ("weight of the inputs", w_ih, (rows, x.shape[-1])),
+        ("weight of the state", w_hh, (hidden * GATES.get(mode, 1), out if w_hr is not None else hidden)),
+        ("bias of the inputs", b_ih, (rows,)),
+        ("bias of the state", b_hh, (rows,)),
+        ("weight of the projection", w_hr, (out, hidden)),
+        ("hidden state", tuple(states[0].shape), (batch, out)),
+        ("cell state", tuple(states[-1].shape), (batch, hidden if mode == "LSTM" else out)),
+    ]
+    for what, shape, expected in wanted:
+        if shape is not None and shape != expected:
+            raise explain(
+                ShapeError(f"Expected the {what} of a recurrent layer to be {list(expected)}, got {list(shape)}"),
+                received=f"input {list(x.shape)}, weights {w_ih} and {w_hh}",
+            )
+
+
 def _one_layer(mode: str, x: Any, states: Sequence[Any], weights: Sequence[Any], sizes: Sizes, reverse: bool) -> Any:
     """Outputs and last states of one layer in one direction; `weights` are w_ih, w_hh, b_ih, b_hh, w_hr."""
+    _check_layer(mode, x, states, weights, sizes[0])
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     params: dict[str, Any] = {"sizes": sizes, "reverse": reverse}
     if mode == "LSTM":
@@ -32,6 +59,16 @@ def _one_layer(mode: str, x: Any, states: Sequence[Any], weights: Sequence[Any],
     else:
         out = record(ops.rnn_layer, operands, {**params, "use_relu": mode == "RNN_RELU"})
     return out[0], out[1:2]
+
+
+def _check_packed(sizes: Sizes, rows: int) -> None:
+    """Raise unless packed rows can have these batch sizes: kernels go by them."""
+    if sum(sizes) != rows or sizes[-1] < 1 or any(a < b for a, b in pairwise(sizes)):
+        raise explain(
+            ShapeError(f"batch_sizes of a packed sequence must be positive, fall, and add up to its {rows} rows"),
+            received=f"batch_sizes {list(sizes)}, which add up to {sum(sizes)}",
+            fix="torch.nn.utils.rnn.pack_padded_sequence makes a packed sequence from lengths",
+        )
 
 
 def run_layers(
@@ -62,6 +99,8 @@ def run_layers(
         policy = "float32" if mode == "GRU" and x.dtype is float32 else "lower"
         given = (mode, x, states, weights, sizes, p, training, bidirectional)
         return state.autocast.call(policy, run_layers, given, {})
+    if x.dim() == 2:
+        _check_packed(sizes, x.size(0))
     directions = 2 if bidirectional else 1
     first = [unbind(s, 0) for s in states]
     last: list[list[Any]] = [[] for _ in states]
