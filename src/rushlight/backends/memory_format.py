@@ -1,4 +1,4 @@
-"""Channels-last arrays: [N, C, *] whose channels lie next to each other in memory."""
+"""The order of dims in memory, and channels-last arrays: [N, C, *] whose channels lie next to each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+
+def laid_out(x: Any, order: Sequence[int]) -> Any:
+    """A copy of `x` whose dims lie in memory in that order."""
+    made = np.empty([x.shape[d] for d in order], x.dtype)
+    np.copyto(made, x.transpose(order))
+    return made.transpose(np.argsort(order))
 
 
 def is_channels_last(x: Any) -> bool:
@@ -27,10 +34,7 @@ def channels_last(x: Any) -> Any:
     """A channels-last copy of [N, C, *]; the array itself where it is one."""
     if not x.size or (is_channels_last(x) and np.moveaxis(x, 1, -1).flags.c_contiguous):
         return x
-    made = np.empty((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype)
-    out = np.moveaxis(made, -1, 1)
-    np.copyto(out, x)
-    return out
+    return laid_out(x, (0, *range(2, x.ndim), 1))
 
 
 def follow(results: Any, operands: Sequence[Any]) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.backends.memory_format import laid_out
 from rushlight.compiler import program
 from rushlight.compiler.access import resolve
 from rushlight.compiler.binding import is_available
@@ -94,7 +95,7 @@ class _Native:
         if len(idle) < MOST_IDLE:
             idle.append(instance)
         if self.orders is not None:
-            out = [a if order is None else _laid_out(a, order) for a, order in zip(out, self.orders, strict=True)]
+            out = [a if order is None else laid_out(a, order) for a, order in zip(out, self.orders, strict=True)]
         if self.form is None:
             return out[0]
         return tuple([None if k is None else out[k] for k in self.form])
@@ -226,10 +227,3 @@ def _orders(results: Any, arrays: Sequence[Any]) -> list[Ints | None] | None:
             return None
         orders.append(None if a.flags.c_contiguous else order)
     return orders
-
-
-def _laid_out(a: Any, order: Ints) -> Any:
-    """A copy of `a` whose dims lie in memory in that order."""
-    made = np.empty([a.shape[i] for i in order], a.dtype)
-    np.copyto(made, a.transpose(order))
-    return made.transpose(np.argsort(order))

@@ -147,7 +147,7 @@ def _tensor_over(g: Any) -> Any:
     if type(g) is SparseArray:
         return SparseArray.tensor(g)
     if type(g) is np.ndarray:
-        return wrap(g if g.base is None else g.copy("C" if 0 in g.strides else "K"))
+        return wrap(g if g.base is None else linear.clone(g))
     return wrap(g.copy() if hasattr(g, "buffer") else g)
 
 

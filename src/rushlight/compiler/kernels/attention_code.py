@@ -18,7 +18,8 @@ import numpy as np
 from rushlight.compiler.access import Access, byte_strides
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
-from rushlight.compiler.kernels.microkernel import Code, Index, Mask, Operands, multiply
+from rushlight.compiler.kernels.chunked import entry
+from rushlight.compiler.kernels.microkernel import Index, Mask, Operands, multiply
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.target import host
 
@@ -140,11 +141,8 @@ class Writer:
     """Writes one chunk of a kernel of attention."""
 
     def __init__(self, module: Any, name: str, x: Attention) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-        fn = ir.Function(module, kind, name)
         self.x = x
-        self.code = Code(ir.IRBuilder(fn.append_basic_block("entry")), np.dtype(x.dtype), x.lanes)
-        self.slots, self.chunk = fn.args
+        self.code, self.slots, self.chunk = entry(module, name, np.dtype(x.dtype), x.lanes)
         self.square = self.code.room(x.lanes * x.lanes)
 
     def array(self, slot: int) -> IR:

@@ -22,8 +22,13 @@ def address(code: Code, slots: IR, i: int) -> IR:
     return code.b.load(code.at(slots, 8 * i), typ=ir.PointerType())
 
 
+def bounds(code: Code, total: int, count: int, i: Index) -> tuple[Index, Index]:
+    """Start and end of the i-th of `count` ranges of `total` things."""
+    low = code.divide(code.mul(i, total), count)[0]
+    return low, code.divide(code.mul(code.add(i, 1), total), count)[0]
+
+
 def part_of(code: Code, total: int, count: int, i: Index) -> tuple[Index, Index]:
     """Start and length of the i-th of `count` ranges of `total` things."""
-    low = code.divide(code.mul(i, total), count)[0]
-    high = code.divide(code.mul(code.add(i, 1), total), count)[0]
+    low, high = bounds(code, total, count, i)
     return low, code.sub(high, low)

@@ -9,9 +9,9 @@ from typing import Any
 
 from rushlight.backends.numpy_conv import Geometry
 from rushlight.compiler.access import Access
-from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import bounds, entry, part_of
 from rushlight.compiler.kernels.conv_batch import BatchWriter
 from rushlight.compiler.kernels.conv_batch_plan import Batch, describe_batch
 from rushlight.compiler.kernels.conv_batch_plan import cost as batch_cost
@@ -158,9 +158,8 @@ class Writer:
         """The units of a chunk."""
         code, k = self.code, self.c.cut
         total = k.units * self.c.groups
-        low = code.divide(code.mul(self.chunk, total), k.chunks)[0]
-        high = code.divide(code.mul(code.add(self.chunk, 1), total), k.chunks)[0]
-        each(code, code.sub(high, low), lambda i: self.unit(code.add(low, i)))
+        low, count = part_of(code, total, k.chunks, self.chunk)
+        each(code, count, lambda i: self.unit(code.add(low, i)))
 
     def unit(self, n: Index) -> None:
         """One image group, group of channels, slice of tiles and range of output channels."""
@@ -182,8 +181,7 @@ class Writer:
         """The tiles of one part that belong to a slice, for `images` (first, count)."""
         code, k = self.code, self.c.cut
         t = k.tilings[i]
-        low = code.divide(code.mul(piece, t.tiles), k.slices)[0]
-        high = code.divide(code.mul(code.add(piece, 1), t.tiles), k.slices)[0]
+        low, count = part_of(code, t.tiles, k.slices, piece)
 
         def tile(j: Index) -> None:
             first = code.mul(code.add(low, j), t.rows)
@@ -191,7 +189,7 @@ class Writer:
             rows = t.rows if even else code.least(t.rows, code.sub(t.part.rows.out, first))
             Tile(self, i, group, bias, images, (first, rows), split).write(x)
 
-        each(code, code.sub(high, low), tile)
+        each(code, count, tile)
 
     def weights(self, i: int, group: Index, first: Index, rows: int) -> tuple[IR, Weights]:
         """Where a block's weights lie, of a part, and how."""
@@ -218,8 +216,7 @@ class Tile:
         self.image, self.images = images
         self.first, self.rows = rows
         self.tiling, self.blocks = k.tilings[i], k.blocks[i]
-        self.low = code.divide(code.mul(split, self.blocks.count), k.splits)[0]
-        self.high = code.divide(code.mul(code.add(split, 1), self.blocks.count), k.splits)[0]
+        self.low, self.high = bounds(code, self.blocks.count, k.splits, split)
         self.scratch = code.at(writer.space, tile_bytes(self.c, i))
         self.row = scratch_row(self.c, i)
 
@@ -410,10 +407,7 @@ def can_fuse(a: Access) -> bool:
 
 def build(module: Any, name: str, c: Convolution | Batch, epilogue: Epilogue | None) -> None:
     """Add the function of a convolution to a module."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-    fn = ir.Function(module, kind, name)
-    builder = ir.IRBuilder(fn.append_basic_block("entry"))
-    code = Code(builder, c.dtype, c.lanes)
-    writer = BatchWriter(code, c, epilogue, *fn.args) if isinstance(c, Batch) else Writer(code, c, epilogue, *fn.args)
+    code, *given = entry(module, name, c.dtype, c.lanes)
+    writer = BatchWriter(code, c, epilogue, *given) if isinstance(c, Batch) else Writer(code, c, epilogue, *given)
     writer.write()
-    builder.ret_void()
+    code.b.ret_void()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rushlight.compiler.binding import ir
+from rushlight.compiler.kernels.chunked import bounds, part_of
 from rushlight.compiler.kernels.conv_batch_plan import (
     Batch,
     Columns,
@@ -51,9 +52,8 @@ class BatchWriter:
         """The units of a chunk."""
         code, k = self.code, self.c.cut
         total = self.c.image_groups * self.c.groups * k.slices * k.splits
-        low = code.divide(code.mul(self.chunk, total), k.chunks)[0]
-        high = code.divide(code.mul(code.add(self.chunk, 1), total), k.chunks)[0]
-        each(code, code.sub(high, low), lambda i: self.unit(code.add(low, i)))
+        low, count = part_of(code, total, k.chunks, self.chunk)
+        each(code, count, lambda i: self.unit(code.add(low, i)))
 
     def unit(self, n: Index) -> None:
         """One vector of images, group of channels, slice of tiles and range of blocks of output channels."""
@@ -61,10 +61,9 @@ class BatchWriter:
         n, split = code.divide(n, k.splits)
         n, piece = code.divide(n, k.slices)
         images, group = code.divide(n, c.groups)
-        low = code.divide(code.mul(piece, k.tiles), k.slices)[0]
-        high = code.divide(code.mul(code.add(piece, 1), k.tiles), k.slices)[0]
+        low, count = part_of(code, k.tiles, k.slices, piece)
         first = code.mul(images, c.lanes)
-        each(code, code.sub(high, low), lambda j: Tile(self, first, group, code.add(low, j), split).write())
+        each(code, count, lambda j: Tile(self, first, group, code.add(low, j), split).write())
 
     def weights(self, group: Index, first: Index, rows: int) -> tuple[IR, Weights]:
         """Where a block's weights lie, and how."""
@@ -89,8 +88,7 @@ class Tile:
         even = c.dims[0].out % k.rows == 0
         self.rows = k.rows if even else code.least(k.rows, code.sub(c.dims[0].out, self.first_row))
         self.source_row, self.source_rows = (writer.sources.at(tile, i) for i in (0, 1))
-        self.low = code.divide(code.mul(split, k.blocks.count), k.splits)[0]
-        self.high = code.divide(code.mul(code.add(split, 1), k.blocks.count), k.splits)[0]
+        self.low, self.high = bounds(code, k.blocks.count, k.splits, split)
         self.channels = c.channels // k.passes
         self.channel = c.turned_channel if k.turned else channel_bytes(c, k.most_source)
         self.sums_row = sums_row(c)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rushlight.compiler.access import Access
-from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_batch_plan import Batch, merges
 from rushlight.compiler.kernels.conv_expand import each, prefetch
 from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS
@@ -65,17 +65,12 @@ def turn_kernel(c: Batch, x: Access) -> Kernel:
 
 def build(module: Any, name: str, c: Batch, channels: int, pieces: int) -> None:
     """Add the function that turns an input around to a module."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-    fn = ir.Function(module, kind, name)
-    code = Code(ir.IRBuilder(fn.append_basic_block("entry")), c.dtype, c.lanes)
-    slots, chunk = fn.args
+    code, slots, chunk = entry(module, name, c.dtype, c.lanes)
     room = code.room(code.lanes * code.lanes)
-    x, out = (code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(2))
+    x, out = (address(code, slots, i) for i in range(2))
     group, piece = code.divide(chunk, pieces)
-    low = code.divide(code.mul(piece, channels), pieces)[0]
-    high = code.divide(code.mul(code.add(piece, 1), channels), pieces)[0]
+    low, count = part_of(code, channels, pieces, piece)
     image = code.mul(group, c.lanes)
-    count = code.sub(high, low)
     source = code.at(code.at(x, c.offsets[0]), code.mul(low, c.x[1]))
     target = code.at(out, code.mul(code.add(code.mul(group, channels), low), c.turned_channel))
     if merges(c):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.access import Access
-from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_expand import each
 from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS, Blocks, Part
 from rushlight.compiler.kernels.conv_tile import Weights, each_block, first_tap, own_weights
@@ -77,11 +77,8 @@ def pack_kernel(c: Packing, weight: Access) -> Kernel:
 
 def build(module: Any, name: str, c: Packing, chunks: int) -> None:
     """Add the function that packs a weight to a module."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-    fn = ir.Function(module, kind, name)
-    code = Code(ir.IRBuilder(fn.append_basic_block("entry")), c.dtype, c.lanes)
-    slots, chunk = fn.args
-    w, out = (code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(2))
+    code, slots, chunk = entry(module, name, c.dtype, c.lanes)
+    w, out = (address(code, slots, i) for i in range(2))
     w = code.at(w, c.offset)
     for i, part in enumerate(c.parts):
         if part.taps:
@@ -92,9 +89,7 @@ def build(module: Any, name: str, c: Packing, chunks: int) -> None:
 def _pack_part(code: Code, c: Packing, i: int, w: IR, out: IR, chunk: tuple[Index, int]) -> None:
     part, blocks = c.parts[i], c.blocks[i]
     n, chunks = chunk
-    total = blocks.count * c.groups
-    low = code.divide(code.mul(n, total), chunks)[0]
-    high = code.divide(code.mul(code.add(n, 1), total), chunks)[0]
+    low, count = part_of(code, blocks.count * c.groups, chunks, n)
     w = code.at(w, first_tap(part, c.weights))
 
     def one(j: Index) -> None:
@@ -109,7 +104,7 @@ def _pack_part(code: Code, c: Packing, i: int, w: IR, out: IR, chunk: tuple[Inde
 
         each_block(code, blocks, number, block)
 
-    each(code, code.sub(high, low), one)
+    each(code, count, one)
 
 
 def _pack_block(code: Code, c: Packing, part: Part, rows: int, source: IR, target: IR) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.compiler.access import Access
-from rushlight.compiler.binding import ir
+from rushlight.compiler.kernels.chunked import address
 from rushlight.compiler.kernels.conv_expand import prefetch
 from rushlight.compiler.kernels.epilogue import Epilogue
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
@@ -23,7 +23,7 @@ class Arguments:
         inputs = epilogue.inputs if epilogue else ()
         own = 3 if has_bias else 2
         count = own + len(inputs) + (len(epilogue.outputs) if epilogue else 1)
-        addresses = [code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(count + 1)]
+        addresses = [address(code, slots, i) for i in range(count + 1)]
         self.x, self.w, *bias = (code.at(p, o) for p, o in zip(addresses[:own], offsets, strict=False))
         self.bias = bias[0] if bias else None
         self.operands = [code.at(p, a.offset) for p, a in zip(addresses[own:], inputs, strict=False)]

@@ -18,8 +18,9 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_expand import each, within
+from rushlight.compiler.kernels.conv_plan import aligned
 from rushlight.compiler.kernels.conv_shape import CHUNK_PRODUCTS, MOST_CHUNKS, Part, three
-from rushlight.compiler.kernels.conv_weight_outer import aligned, window
+from rushlight.compiler.kernels.conv_weight_outer import window
 from rushlight.compiler.kernels.conv_weight_outer_code import turn_run
 from rushlight.compiler.kernels.matmul_code import new_function
 from rushlight.compiler.kernels.microkernel import Code, Index

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from rushlight.compiler.access import Access
+from rushlight.compiler.kernels.conv_plan import LINE, aligned
 from rushlight.compiler.kernels.conv_shape import CHUNK_PRODUCTS, MOST_CHUNKS, Axis, Part, three
 from rushlight.compiler.target import host
 
@@ -36,7 +37,6 @@ WAYS, PAGE = 6, 4096
 MOST_VECTORS, LONGEST_PLANE = 4, 4096
 # What turning a number of the gradient and copying one of the input cost.
 TURN_CYCLES, COPY_CYCLES = 0.7, 0.5
-LINE = 64
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,6 @@ class OuterGradient:
         """Bytes from one position to the next in the input: along images and the three dims."""
         image, _, *dims = self.source
         return (image, *(s * a.step for s, a in zip(dims, self.part.axes, strict=True)))
-
-
-def aligned(n: int) -> int:
-    """`n` rounded up to whole cache lines."""
-    return -(-n // LINE) * LINE
 
 
 def window(part: Part, rows: int) -> Ints:

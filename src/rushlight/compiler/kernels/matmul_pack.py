@@ -9,6 +9,7 @@ from typing import Any
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, part_of
 from rushlight.compiler.kernels.matmul_code import batch_offset, new_function
 from rushlight.compiler.kernels.matmul_plan import Machine, Plan, Product
 from rushlight.compiler.kernels.microkernel import Code, Index
@@ -64,11 +65,9 @@ class _Writer:
         fn, builder = new_function(self.module, self.name, [ir.PointerType(), ir.IntType(64)], inner=False)
         code = Code(builder, x.dtype, self.machine.lanes)
         slots, chunk = fn.args
-        source, out = (code.b.load(code.at(slots, 8 * i), typ=ir.PointerType()) for i in range(2))
+        source, out = (address(code, slots, i) for i in range(2))
         source = code.at(source, x.a.offset)
-        total = math.prod(x.batch) * blocks
-        low = code.divide(code.mul(chunk, total), chunks)[0]
-        high = code.divide(code.mul(code.add(chunk, 1), total), chunks)[0]
+        low, mine = part_of(code, math.prod(x.batch) * blocks, chunks, chunk)
         edge = x.m % rows
         whole, last = self._packing(rows), self._packing(edge) if edge else None
 
@@ -89,7 +88,7 @@ class _Writer:
                 code.when(is_last, lambda: code.b.call(last, arguments), lambda: code.b.call(whole, arguments))
                 return ()
 
-            code.loop(code.sub(high, low), one)
+            code.loop(mine, one)
             return ()
 
         code.loop(x.k, part, step=steps)

@@ -18,7 +18,7 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.chunked import address, part_of
+from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_expand import both, conjunction, each, gather, inside, within
 from rushlight.compiler.kernels.conv_shape import MOST_CHUNKS, UNIT, Axis, forward_axis, three
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask
@@ -130,16 +130,9 @@ def pool_kernel(
     )
 
 
-def function(module: Any, name: str, dtype: Any, lanes: int) -> tuple[Code, IR, IR]:
-    """A function with the kernels' signature: where to write it, its slots and its chunk."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-    fn = ir.Function(module, kind, name)
-    return Code(ir.IRBuilder(fn.append_basic_block("entry")), dtype, lanes), *fn.args
-
-
 def build(module: Any, name: str, p: Pooling) -> None:
     """Add the function of a pooling to a module."""
-    code, slots, chunk = function(module, name, p.dtype, p.lanes)
+    code, slots, chunk = entry(module, name, p.dtype, p.lanes)
     x = code.at(address(code, slots, 0), p.x.offset)
     outs = [address(code, slots, 1 + i) for i in range(2 if p.codes else 1)]
     sizes = [code.size, *([np.dtype(p.codes).itemsize] if p.codes else [])]

@@ -19,7 +19,7 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.chunked import address, part_of
+from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_expand import both, conjunction, each, gather, inside, within
 from rushlight.compiler.kernels.conv_shape import UNIT, Axis, three, transposed_axes
 from rushlight.compiler.kernels.epilogue import Epilogue
@@ -29,7 +29,6 @@ from rushlight.compiler.kernels.pool import (
     Axes,
     Planes,
     chunks_of,
-    function,
     lines_vectors,
     over_places,
     planes_of,
@@ -284,7 +283,7 @@ def _interleaved(code: Code, phases: Sequence[IR], every: int, part: int) -> IR:
 
 def build(module: Any, name: str, s: Spreading, after: Epilogue) -> None:
     """Add the function of a pooling's gradient, and of what follows on it, to a module."""
-    code, slots, chunk = function(module, name, s.dtype, s.lanes)
+    code, slots, chunk = entry(module, name, s.dtype, s.lanes)
     writer = _Writer(code, s, after, slots)
     first, count = part_of(code, s.g.count, s.chunks, chunk)
     each(code, count, lambda i: writer.plane(code.add(first, i)))

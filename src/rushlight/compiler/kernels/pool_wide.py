@@ -14,11 +14,11 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Call, Value
 from rushlight.compiler.kernel import Kernel
-from rushlight.compiler.kernels.chunked import address, part_of
+from rushlight.compiler.kernels.chunked import address, entry, part_of
 from rushlight.compiler.kernels.conv_expand import each
 from rushlight.compiler.kernels.conv_shape import three
 from rushlight.compiler.kernels.microkernel import Code, Index
-from rushlight.compiler.kernels.pool import Planes, chunks_of, function, lines_vectors, planes_of
+from rushlight.compiler.kernels.pool import Planes, chunks_of, lines_vectors, planes_of
 from rushlight.compiler.lanes_core import Lanes
 from rushlight.compiler.target import host
 
@@ -76,7 +76,7 @@ def _is_run(x: Access, dims: int) -> bool:
 
 def build_whole(module: Any, name: str, w: Whole) -> None:
     """Add the function that sums planes to a module."""
-    code, slots, chunk = function(module, name, w.dtype, w.lanes)
+    code, slots, chunk = entry(module, name, w.dtype, w.lanes)
     x, out = code.at(address(code, slots, 0), w.offset), address(code, slots, 1)
     first, count = part_of(code, w.groups, w.chunks, chunk)
 
@@ -145,7 +145,7 @@ def fill_kernel(g: Access, out: Value, windows: Windows, scale: float, calls: tu
 
 def build_fill(module: Any, name: str, f: Filling) -> None:
     """Add the function that fills windows to a module."""
-    code, slots, chunk = function(module, name, f.dtype, f.lanes)
+    code, slots, chunk = entry(module, name, f.dtype, f.lanes)
     g, out = code.at(address(code, slots, 0), f.g.offset), address(code, slots, 1)
     first, count = part_of(code, f.g.count, f.chunks, chunk)
     d, h, w = f.size

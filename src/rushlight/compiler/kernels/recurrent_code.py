@@ -21,6 +21,7 @@ from rushlight.compiler.access import Access
 from rushlight.compiler.binding import ir
 from rushlight.compiler.graph import Value
 from rushlight.compiler.kernel import Kernel
+from rushlight.compiler.kernels.chunked import address, entry
 from rushlight.compiler.kernels.microkernel import Code, Index, Mask, Operands, multiply
 from rushlight.compiler.lanes import Namespace
 from rushlight.compiler.lanes_core import Lanes
@@ -118,13 +119,6 @@ def _even(count: int, most: int) -> int:
     return -(-count // -(-count // most))
 
 
-def function(module: Any, name: str, x: Layer) -> tuple[Code, IR, IR]:
-    """A function with the kernels' signature: where to write it, its slots and its chunk."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-    fn = ir.Function(module, kind, name)
-    return Code(ir.IRBuilder(fn.append_basic_block("entry")), np.dtype(x.dtype), x.lanes), *fn.args
-
-
 @dataclass(frozen=True)
 class Place:
     """Where an operand lies: slot, bytes from its start, strides in bytes."""
@@ -155,9 +149,9 @@ def packed(x: Layer, weight: Access, *, turned: bool) -> Kernel:
     out = Value(Spec((blocks * depth * gates * units,), weight.dtype), name="packed weight")
 
     def build(module: Any, name: str) -> None:
-        code, slots, chunk = function(module, name, x)
+        code, slots, chunk = entry(module, name, np.dtype(x.dtype), x.lanes)
         source = code.at(code.b.load(slots, typ=ir.PointerType()), weight.offset)
-        to = code.b.load(code.at(slots, 8), typ=ir.PointerType())
+        to = address(code, slots, 1)
         to = code.at(to, code.mul(chunk, depth * gates * units * code.size))
         source = code.at(source, code.mul(chunk, units * row))
 
@@ -403,7 +397,7 @@ def builder(x: Layer, arrays: int, space: int, write: Callable[[Chunk], None]) -
     """What adds a kernel of `arrays` operands to a module, its body written by `write`."""
 
     def build(module: Any, name: str) -> None:
-        code, slots, chunk = function(module, name, x)
+        code, slots, chunk = entry(module, name, np.dtype(x.dtype), x.lanes)
         write(Chunk(code, x, slots, chunk, arrays, space))
         code.b.ret_void()
 
